@@ -1,0 +1,28 @@
+"""Colour encodings: sRGB to linear light and back (IEC 61966-2-1), and luma. Channels last."""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601 luma coefficients, the ones of the released fusion network (errata j)."""
+
+
+def srgb_to_linear(image: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Decodes sRGB values in [0, 1] to linear light in [0, 1]; differentiable everywhere."""
+    low = image / 12.92
+    # The clamp keeps the gradient of the unused branch finite below the toe.
+    high = ((jnp.maximum(image, 0.04045) + 0.055) / 1.055) ** 2.4
+    return jnp.where(image <= 0.04045, low, high)
+
+
+def linear_to_srgb(image: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Encodes linear light as sRGB; values above 1 go on along the same curve (clip for display)."""
+    low = image * 12.92
+    high = 1.055 * jnp.maximum(image, 0.0031308) ** (1 / 2.4) - 0.055
+    return jnp.where(image <= 0.0031308, low, high)
+
+
+def luma(image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w"]:
+    """Weighs the encoded channels to one grey value (Rec. 601, as the released code does)."""
+    return image @ jnp.asarray(LUMA, image.dtype)

@@ -1,0 +1,127 @@
+"""Convolution of image planes with large kernels through the FFT, and its direct twin.
+
+Planes are channels-first here (`... c h w`), so that each transform runs over contiguous memory.
+A circular transform of a picture padded by the kernel's radius is exact inside the picture: what
+wraps around falls into the padding, which is cut off again.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Complex, Float
+
+from d2f_jax.types import Padding
+
+_PAD_MODES = {"reflect": "reflect", "edge": "edge", "zero": "constant"}
+
+
+def fast_size(size: int) -> int:
+    """Smallest even number from `size` on that has no prime factor above 7 (fast to transform)."""
+    size += size % 2
+    while True:
+        rest = size
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 2
+
+
+def pad_for(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Float[Array, "*b p q"]:
+    """Pads the last two axes by `radius`, and further (with anything) to a fast transform size.
+
+    Raises:
+      ValueError: for an unknown padding, or if "reflect" has too few pixels to mirror.
+    """
+    if padding not in _PAD_MODES:
+        raise ValueError(f"padding is one of {', '.join(_PAD_MODES)}, got {padding!r}")
+    height, width = planes.shape[-2:]
+    if padding == "reflect" and min(height, width) <= radius:
+        raise ValueError(
+            f"an image of {height}x{width} is too small for kernels of radius {radius} with "
+            f'padding="reflect" (each side must exceed the radius); use padding="edge", or '
+            f"smaller kernels"
+        )
+    border = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
+    planes = jnp.pad(planes, border, mode=_PAD_MODES[padding])
+    extra = [(0, 0)] * (planes.ndim - 2) + [(0, fast_size(n) - n) for n in planes.shape[-2:]]
+    return jnp.pad(planes, extra)
+
+
+def kernel_spectra(kernels: Float[Array, "n k k"], size: tuple[int, int]) -> Complex[Array, "n p q"]:
+    """Transforms a bank of kernels, their centre at the origin, on a grid of `size` pixels."""
+    n, k, _ = kernels.shape
+    grid = jnp.zeros((n, *size), kernels.dtype).at[:, :k, :k].set(kernels)
+    return jnp.fft.fft2(jnp.roll(grid, (-(k // 2), -(k // 2)), axis=(-2, -1)))
+
+
+def pack(planes: Float[Array, "*b c h w"]) -> Complex[Array, "*b p h w"]:
+    """Packs pairs of real planes as the real and imaginary part of one: plane i with i + p.
+
+    A real kernel does not mix the two parts, so a convolution of the packed planes needs half of the
+    transforms. An odd last plane is paired with zeros.
+    """
+    pairs = (planes.shape[-3] + 1) // 2
+    missing = [(0, 0)] * planes.ndim
+    missing[-3] = (0, 2 * pairs - planes.shape[-3])
+    planes = jnp.pad(planes, missing)
+    return jax.lax.complex(planes[..., :pairs, :, :], planes[..., pairs:, :, :])
+
+
+def unpack(packed: Complex[Array, "*b p h w"], channels: int) -> Float[Array, "*b c h w"]:
+    """Undoes `pack`, for the number of planes that went in."""
+    return jnp.concatenate([packed.real, packed.imag], axis=-3)[..., :channels, :, :]
+
+
+def convolve_packed(
+    packed: Complex[Array, "*b p h w"], spectrum: Complex[Array, "h w"]
+) -> Complex[Array, "*b p h w"]:
+    """Convolves packed planes circularly with one real kernel, given as its spectrum."""
+    return jnp.fft.ifft2(jnp.fft.fft2(packed) * spectrum)
+
+
+def convolve(
+    planes: Float[Array, "*b c h w"],
+    kernel: Float[Array, "k k"],
+    *,
+    padding: Padding = "reflect",
+) -> Float[Array, "*b c h w"]:
+    """Convolves every plane with one kernel; same size out.
+
+    Args:
+      planes: Channels-first planes.
+      kernel: Odd square kernel, centre in the middle.
+      padding: What lies beyond the border: "reflect" (mirrored without repeating the border pixel),
+        "edge" or "zero".
+
+    Raises:
+      ValueError: if the planes are too small to be mirrored, or for an unknown padding.
+    """
+    height, width = planes.shape[-2:]
+    radius = kernel.shape[-1] // 2
+    padded = pad_for(planes, radius, padding)
+    spectrum = kernel_spectra(kernel[None], padded.shape[-2:])[0]
+    blurred = unpack(convolve_packed(pack(padded), spectrum), planes.shape[-3])
+    return blurred[..., radius : radius + height, radius : radius + width]
+
+
+def convolve_reference(
+    planes: Float[Array, "*b c h w"],
+    kernel: Float[Array, "k k"],
+    *,
+    padding: Padding = "reflect",
+) -> Float[Array, "*b c h w"]:
+    """The obvious twin of `convolve`: pads by the radius and sums shifted copies."""
+    height, width = planes.shape[-2:]
+    side = kernel.shape[-1]
+    radius = side // 2
+    border = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
+    padded = jnp.pad(planes, border, mode=_PAD_MODES[padding])
+    total = jnp.zeros_like(planes)
+    for dy in range(side):
+        for dx in range(side):
+            # A convolution: the kernel is mirrored against the picture.
+            shifted = padded[..., dy : dy + height, dx : dx + width]
+            total = total + kernel[side - 1 - dy, side - 1 - dx] * shifted
+    return total

@@ -1,0 +1,1 @@
+"""Backbones and decoders, without opinions on what they are used for."""

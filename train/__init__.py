@@ -1,0 +1,1 @@
+"""Experiments: the two training stages, evaluation and the paper's ablations."""
