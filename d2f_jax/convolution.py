@@ -78,6 +78,7 @@ def convolve_packed(
     packed: Complex[Array, "*b p h w"], spectrum: Complex[Array, "h w"]
 ) -> Complex[Array, "*b p h w"]:
     """Convolves packed planes circularly with one real kernel, given as its spectrum."""
+    spectrum = jnp.expand_dims(spectrum, range(packed.ndim - 2))
     return jnp.fft.ifft2(jnp.fft.fft2(packed) * spectrum)
 
 

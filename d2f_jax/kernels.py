@@ -83,27 +83,36 @@ def kernel_bank(
     sizes: Sequence[int] = PAPER_SIZES,
     *,
     aperture: Callable[[int], Float[np.ndarray, "s s"]] = soft_disk,
+    blur: float = 1.0,
 ) -> Float[np.ndarray, "n k k"]:
     """Stacks one kernel per layer, each centred in the largest size.
 
     Args:
       sizes: Odd kernel sizes, smallest first; the first must be 1 (the layer in focus).
       aperture: Makes the kernel of one size: `soft_disk`, `hard_disk` or a function of your own.
+      blur: Scales every radius (Fig. 14) [1]. A radius between two whole ones mixes their kernels,
+        so that the picture changes smoothly with the factor and 1.0 gives the table's own kernels.
 
     Returns:
-      Bank of shape `(len(sizes), max(sizes), max(sizes))`; each kernel sums to 1.
+      Bank of shape `(len(sizes), k, k)` with k the largest scaled size; each kernel sums to 1.
 
     Raises:
-      ValueError: if the sizes are not odd, fall, or do not start at 1.
+      ValueError: if the sizes are not odd, fall, or do not start at 1, or if `blur` is negative.
     """
     if len(sizes) < 2 or sizes[0] != 1 or list(sizes) != sorted(sizes):
         raise ValueError(f"kernel sizes start at 1 and grow, got {tuple(sizes)}")
-    largest = sizes[-1]
-    bank = np.zeros((len(sizes), largest, largest), np.float32)
-    bank[0, largest // 2, largest // 2] = 1.0
-    for layer, size in enumerate(sizes[1:], start=1):
-        margin = (largest - size) // 2
-        bank[layer, margin : margin + size, margin : margin + size] = aperture(size)
+    if not 0 <= blur < np.inf:
+        raise ValueError(f"blur is a factor of 0 or more, got {blur}")
+    radii = [blur * (size // 2) for size in sizes]
+    largest = max(1, int(np.ceil(radii[-1])))
+    bank = np.zeros((len(sizes), 2 * largest + 1, 2 * largest + 1), np.float32)
+    for layer, radius in enumerate(radii):
+        low = int(radius)
+        for whole, share in ((low, 1 - (radius - low)), (low + 1, radius - low)):
+            if share > 0:
+                part = slice(largest - whole, largest + whole + 1)
+                kernel = aperture(2 * whole + 1) if whole else np.ones((1, 1), np.float32)
+                bank[layer, part, part] += np.float32(share) * kernel
     return bank
 
 

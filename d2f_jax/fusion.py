@@ -1,0 +1,124 @@
+"""Deep Poisson fusion (Luo et al. 2023, Sec. 3.3): the sharp original over the rendered bokeh."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import DTypeLike, Float
+
+from d2f_jax import color, resize
+
+_HALO = 4  # rows that four 3x3 convolutions see beyond a strip
+
+
+class FusionNet(nn.Module):
+    """Predicts the fusion mask from defocus and luma (Eq. 17): 3x3, 2 -> 64 -> 16 -> 16 -> 1.
+
+    Attributes:
+      features: Channels of the hidden layers.
+      dtype: Precision of the activations.
+    """
+
+    features: tuple[int, ...] = (64, 16, 16)
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "*b h w 3"],
+        defocus: Float[Array, "*b h w"],
+        inside: Float[Array, "h 1 1"] | None = None,
+    ) -> Float[Array, "*b h w"]:
+        """Predicts the raw mask, not clamped.
+
+        Args:
+          image: Full-size sRGB image.
+          defocus: Defocus map at the same size, 0 in focus.
+          inside: 1 on rows of the picture and 0 beyond it, where a strip of rows overlaps the
+            border: what the hidden layers make there is cleared, as zero padding would.
+        """
+        x = jnp.stack([1 - defocus, color.luma(image)], axis=-1).astype(self.dtype)
+        rows = jnp.ones((1, 1, 1)) if inside is None else inside
+        rows = jnp.expand_dims(rows, range(x.ndim - 3)).astype(self.dtype)
+        for index, features in enumerate(self.features, start=1):
+            x = rows * nn.relu(self._conv(features, f"conv{index}")(rows * x))
+        return self._conv(1, f"conv{len(self.features) + 1}")(x)[..., 0].astype(jnp.float32)
+
+    def _conv(self, features: int, name: str) -> nn.Conv:
+        pad = ((1, 1), (1, 1))
+        return nn.Conv(features, (3, 3), padding=pad, dtype=self.dtype, name=name)
+
+
+def binary_mask(defocus: Float[Array, "*b h w"], theta: float = 1 / 8) -> Float[Array, "*b h w"]:
+    """Marks what is in focus: 1 where the defocus is below the threshold (Eq. 19, errata b).
+
+    Args:
+      defocus: Defocus map.
+      theta: Threshold; 1/8 in the released code, 0.25 in print. A picture whose smallest defocus
+        reaches it is cut at that share of its own range instead, so that something stays sharp.
+    """
+    low = defocus.min(axis=(-2, -1), keepdims=True)
+    high = defocus.max(axis=(-2, -1), keepdims=True)
+    threshold = jnp.where(low >= theta, low + theta * (high - low), theta)
+    return (defocus < threshold).astype(jnp.float32)
+
+
+def naive_mask(defocus: Float[Array, "*b h w"], theta: float = 0.25) -> Float[Array, "*b h w"]:
+    """Soft mask straight from the defocus map, for blending without a network (BRDE, Table 8).
+
+    The paper names the method without a formula; this is our reading: 1 in focus, falling linearly
+    to 0 where the defocus reaches theta.
+    """
+    return jnp.clip(1 - defocus / theta, 0, 1)
+
+
+def fuse(
+    image: Float[Array, "*b h w 3"],
+    rendered: Float[Array, "*b h w 3"],
+    fusion_mask: Float[Array, "*b h w"],
+) -> Float[Array, "*b h w 3"]:
+    """Takes the sharp image where the mask is 1, the rendered bokeh where it is 0 (Alg. 1, line 11)."""
+    mask = fusion_mask[..., None]
+    return jnp.clip(mask * image + (1 - mask) * rendered, 0, 1)
+
+
+def predict_mask(
+    net: FusionNet,
+    variables: dict,
+    image: Float[Array, "*b h w 3"],
+    defocus: Float[Array, "*b p q"],
+    *,
+    strip: int | None = None,
+) -> Float[Array, "*b h w"]:
+    """Runs `FusionNet` on a full-size image and clamps its mask to [0, 1].
+
+    Args:
+      net: The network.
+      variables: Its variables.
+      image: Full-size sRGB image.
+      defocus: Defocus map at any size; resized bilinearly.
+      strip: Rows to run at a time, which bounds the memory of the hidden layers; None takes all.
+        The result is the same.
+    """
+    height, width = image.shape[-3:-1]
+    defocus = resize.bilinear(defocus[..., None], (height, width))[..., 0]
+    if strip is None or strip >= height:
+        return jnp.clip(net.apply(variables, image, defocus), 0, 1)
+
+    count = -(-height // strip)
+    rows = [(_HALO, count * strip - height + _HALO), (0, 0)]
+    batch = [(0, 0)] * (image.ndim - 3)
+    image = jnp.pad(image, [*batch, *rows, (0, 0)])
+    defocus = jnp.pad(defocus, [*batch, *rows])
+    inside = jnp.pad(jnp.ones((height, 1, 1)), [*rows, (0, 0)])
+
+    def run(top):
+        def cut(array, axis):
+            return jax.lax.dynamic_slice_in_dim(array, top, strip + 2 * _HALO, axis)
+
+        part = net.apply(variables, cut(image, -3), cut(defocus, -2), cut(inside, 0))
+        return part[..., _HALO:-_HALO, :]
+
+    masks = jax.lax.map(run, jnp.arange(count) * strip)  # n ... strip w
+    mask = jnp.moveaxis(masks, 0, -3).reshape(*masks.shape[1:-2], count * strip, width)
+    return jnp.clip(mask[..., :height, :], 0, 1)

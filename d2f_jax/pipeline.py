@@ -1,0 +1,323 @@
+"""The whole line of Algorithm 1 (Luo et al. 2023): image -> defocus, radiance -> render -> fuse.
+
+`load()` gives a ready `D2F`; `apply` is the same as a pure function of configuration, parameters
+and image, for use inside other jitted code.
+"""
+
+import functools
+import os
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, PRNGKeyArray
+
+from d2f_jax import defocus as hallucination
+from d2f_jax import fusion, kernels, radiance, render, resize, weights
+
+
+class D2FOutput(NamedTuple):
+    """Everything that the pipeline makes on its way.
+
+    Attributes:
+      bokeh: Final picture at the size of the input, `... h w 3` in [0, 1].
+      rendered: Rendered bokeh at working size (about half), `... p q 3`.
+      defocus: Defocus map at working size, `... p q`; 0 in focus.
+      weight: Radiance weight at working size, `... p q 3`.
+      fusion_mask: 1 keeps the sharp input, 0 takes the rendered bokeh, `... h w`.
+    """
+
+    bokeh: Float[Array, "*b h w 3"]
+    rendered: Float[Array, "*b p q 3"]
+    defocus: Float[Array, "*b p q"]
+    weight: Float[Array, "*b p q 3"]
+    fusion_mask: Float[Array, "*b h w"]
+
+
+class D2FParams(NamedTuple):
+    """Variables of the three networks, as `Module.init` returns them.
+
+    Attributes:
+      defocus: `params` and `batch_stats` of the defocus network.
+      radiance: `params` of the radiance network.
+      fusion: `params` of the fusion network; None after stage 1, when the mask is
+        `fusion.naive_mask` instead.
+    """
+
+    defocus: dict[str, Any]
+    radiance: dict[str, Any]
+    fusion: dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class D2FConfig:
+    """Networks and constants of Algorithm 1; the defaults are the released code's (errata).
+
+    Attributes:
+      defocus_net: Defocus hallucination (Eq. 2).
+      radiance_net: Radiance virtualization (Eq. 3).
+      fusion_net: Fusion mask (Eq. 17).
+      sizes: Kernel sizes, one per layer (Eq. 14).
+      sharpness: Slope of the layer masks (gamma of Eq. 7).
+      alpha: Largest weight of a highlight (Eq. 4).
+      beta: Spread of a highlight's channels (Eq. 4).
+      highlight: Channel value from which a pixel is a highlight (Alg. 1 line 4).
+      theta: Defocus below which a pixel counts as in focus where there is no fusion network.
+    """
+
+    defocus_net: hallucination.DefocusNet = hallucination.DefocusNet()  # noqa: RUF009
+    radiance_net: radiance.RadianceNet = radiance.RadianceNet()  # noqa: RUF009
+    fusion_net: fusion.FusionNet = fusion.FusionNet()  # noqa: RUF009
+    sizes: tuple[int, ...] = kernels.PAPER_SIZES
+    sharpness: float = 100.0
+    alpha: float = 3.0
+    beta: float = 5.0
+    highlight: float = 0.99
+    theta: float = 0.25
+
+
+ARCHITECTURES: dict[str, D2FConfig] = {
+    "d2f-resnext50": D2FConfig(),
+}
+"""Configurations by the name that a weights file carries."""
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """Half size, each side rounded to a multiple of 64 (errata k), at least 64."""
+    return max(1, round(height / 128)) * 64, max(1, round(width / 128)) * 64
+
+
+def init(config: D2FConfig, key: PRNGKeyArray) -> D2FParams:
+    """Initialises all three networks with random weights."""
+    keys = jax.random.split(key, 3)
+    image, plane = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 64, 64))
+    return D2FParams(
+        jax.jit(config.defocus_net.init)(keys[0], image),
+        config.radiance_net.init(keys[1], image),
+        jax.jit(config.fusion_net.init)(keys[2], image, plane),
+    )
+
+
+def apply(
+    config: D2FConfig,
+    params: D2FParams,
+    image: Float[Array, "*b h w 3"],
+    *,
+    kernels: Float[Array, "n k k"],
+    disparity: Float[Array, "*b p q"] | None = None,
+    focus: float | Float[Array, "..."] | None = None,
+    clip: bool = True,
+    layer_batch: int | None = None,
+    strip: int | None = None,
+) -> D2FOutput:
+    """Algorithm 1 as a pure function, to be jitted with `config` and the options static.
+
+    Args:
+      config: Networks and constants.
+      params: Their variables.
+      image: All-in-focus picture, sRGB in [0, 1], any size from 64 pixels.
+      kernels: Bank for the layers (`kernels.kernel_bank(config.sizes, blur=...)`).
+      disparity: Inverse depth on any affine scale and at any size, greater = nearer; it takes the
+        place of the network's map through Eq. 1.
+      focus: Where the focus lies: a value of the disparity map when there is one (None: its
+        nearest), else a value of the network's defocus map (None: 0, as trained). Moving it orders
+        the layers by depth (Sec. 4.5).
+      clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
+        in which pixels outside of all layers turn black (errata g).
+      layer_batch: Layers rendered at a time, see `render.layered_render`.
+      strip: Rows fused at a time, see `fusion.predict_mask`.
+
+    Returns:
+      The picture and every intermediate.
+    """
+    height, width = image.shape[-3:-1]
+    size = working_size(height, width)
+    small = resize.bilinear(image, size)
+
+    if disparity is not None:
+        near = disparity.max(axis=(-2, -1))
+        disparity = resize.bilinear(disparity[..., None], size)[..., 0]
+        signed = hallucination.from_disparity(disparity, near if focus is None else focus)
+        defocus, order = jnp.abs(signed), "depth"
+    else:
+        defocus = config.defocus_net.apply(params.defocus, small)
+        defocus = jnp.clip(defocus, 0, 1) if clip else defocus
+        signed, order = defocus, "released"
+        if focus is not None:  # the network's map grows with distance, a signed one falls
+            signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
+            defocus, order = jnp.abs(signed), "depth"
+
+    virtual = config.radiance_net.apply(params.radiance, small)
+    weight = radiance.highlight_weight(
+        small, virtual, alpha=config.alpha, beta=config.beta, threshold=config.highlight
+    )
+    rendered = render.weighted_layered_render(
+        small,
+        weight,
+        signed,
+        kernels=kernels,
+        sharpness=config.sharpness,
+        layer_batch=layer_batch,
+        order=order,
+    )
+
+    if params.fusion is None:
+        mask = resize.bilinear(defocus[..., None], (height, width))[..., 0]
+        mask = fusion.naive_mask(mask, config.theta)
+    else:
+        mask = fusion.predict_mask(config.fusion_net, params.fusion, image, defocus, strip=strip)
+    bokeh = fusion.fuse(image, resize.bilinear(rendered, (height, width)), mask)
+    return D2FOutput(bokeh, rendered, defocus, weight, mask)
+
+
+_jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip"))
+
+
+@dataclass(frozen=True)
+class D2F:
+    """A configuration with its parameters: call it with an image.
+
+    Attributes:
+      config: Networks and constants.
+      params: Their variables.
+      metadata: What the weights file says of itself.
+    """
+
+    config: D2FConfig
+    params: D2FParams
+    metadata: dict[str, str]
+
+    def __call__(
+        self,
+        image: Float[Array, "*b h w 3"],
+        *,
+        disparity: Float[Array, "*b p q"] | None = None,
+        focus: float | None = None,
+        blur: float = 1.0,
+        clip: bool = True,
+        layer_batch: int | None = None,
+        strip: int | None = None,
+    ) -> D2FOutput:
+        """Turns a sharp picture into a wide-aperture one (Algorithm 1).
+
+        Args:
+          image: All-in-focus picture, sRGB in [0, 1], one or a batch, each side 64 pixels or more.
+          disparity: Inverse depth that takes the network's place, see `apply`.
+          focus: Where the focus lies, see `apply`.
+          blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
+          clip: Whether to cut the network's map to [0, 1], see `apply`.
+          layer_batch: Layers rendered at a time; None chooses by device and size.
+          strip: Rows fused at a time; None chooses by size.
+
+        Returns:
+          The picture and every intermediate.
+
+        Raises:
+          ValueError: for a picture that is no float RGB array or under 64 pixels, for values that
+            are not finite, for a negative blur, or for kernels larger than the picture.
+        """
+        image = _checked_image(image)
+        if disparity is not None:
+            disparity = _checked_disparity(disparity, image)
+        if focus is not None and not np.isfinite(focus):
+            raise ValueError(f"focus must be a finite number, got {focus}")
+        bank = _bank(self.config.sizes, float(blur))
+        height, width = image.shape[-3:-1]
+        if bank.shape[-1] // 2 >= min(working_size(height, width)):
+            raise ValueError(
+                f"blur={blur} needs kernels of radius {bank.shape[-1] // 2} px, too large for a "
+                f"{height}x{width} image at its working size {working_size(height, width)}"
+            )
+        return _jitted(
+            self.config,
+            self.params,
+            image,
+            kernels=bank,
+            disparity=disparity,
+            focus=focus,
+            clip=clip,
+            layer_batch=layer_batch or _layer_batch(image, self.config),
+            strip=strip or (None if height * width <= 2**21 else max(64, 2**21 // width)),
+        )
+
+
+def load(path: str | os.PathLike[str] | None = None) -> D2F:
+    """Loads weights: the given safetensors file, or the ones shipped with the package.
+
+    Raises:
+      ValueError: if the file is missing, no weights file of this library, or does not fit the
+        architecture that it names; or, without a path, if the package ships no weights.
+    """
+    if path is None:
+        raise ValueError(
+            "this version ships no default weights: name a weights file "
+            "(`d2f convert` makes one of the authors' checkpoints)"
+        )
+    tree, metadata = weights.load(path)
+    name = metadata.get("architecture")
+    if name not in ARCHITECTURES:
+        raise ValueError(
+            f"{path}: weights for {name!r}; this version knows {', '.join(ARCHITECTURES)}"
+        )
+    config = ARCHITECTURES[name]
+    like = jax.eval_shape(functools.partial(init, config), jax.random.key(0))._asdict()
+    if "fusion" not in tree:  # a stage-1 file
+        like.pop("fusion")
+    weights.check(tree, like, f"{path} for {name}")
+    params = D2FParams(tree["defocus"], tree["radiance"], tree.get("fusion"))
+    return D2F(config, jax.tree.map(jnp.asarray, params), metadata)
+
+
+def with_precision(config: D2FConfig, dtype: Any) -> D2FConfig:
+    """The same networks with activations in another precision; rendering stays in float32."""
+    return replace(
+        config,
+        defocus_net=config.defocus_net.clone(
+            encoder=config.defocus_net.encoder.clone(dtype=dtype), dtype=dtype
+        ),
+        radiance_net=config.radiance_net.clone(dtype=dtype),
+        fusion_net=config.fusion_net.clone(dtype=dtype),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _bank(sizes: tuple[int, ...], blur: float) -> np.ndarray:
+    return kernels.kernel_bank(sizes, blur=blur)
+
+
+def _layer_batch(image: Array, config: D2FConfig) -> int | None:
+    """Two layers at a time fill the cores of a CPU; elsewhere as many as fit in about 2 GB."""
+    if jax.default_backend() == "cpu":
+        return 2
+    height, width = working_size(*image.shape[-3:-1])
+    layer = int(np.prod(image.shape[:-3])) * height * width * 4 * 8 * 6  # complex planes, copies
+    fit = max(1, 2**31 // layer)
+    return None if fit >= len(config.sizes) else fit
+
+
+def _checked_image(image: Any) -> Array:
+    shape = np.shape(image)
+    if len(shape) < 3 or shape[-1] != 3 or min(shape[-3:-1]) < 64:
+        raise ValueError(
+            f"image must be '... h w 3' with sides of at least 64 pixels, got shape {shape}"
+        )
+    image = jnp.asarray(image)
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; divide by 255")
+    if not bool(jnp.isfinite(image).all()):
+        raise ValueError("image holds NaN or infinite values")
+    return image.astype(jnp.float32)
+
+
+def _checked_disparity(disparity: Any, image: Array) -> Array:
+    shape = np.shape(disparity)
+    if len(shape) != image.ndim - 1 or shape[:-2] != image.shape[:-3]:
+        raise ValueError(f"disparity must be '... h w' beside image {image.shape}, got {shape}")
+    disparity = jnp.asarray(disparity, jnp.float32)
+    if not bool(jnp.isfinite(disparity).all()):
+        raise ValueError("disparity holds NaN or infinite values: fill them first")
+    return disparity
+

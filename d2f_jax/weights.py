@@ -1,0 +1,140 @@
+"""Weights in one flat safetensors file, with a header that says what they are and where from.
+
+Arrays are named by their path in the parameter tree, `defocus/params/encoder/conv1/kernel`, and can
+be read from torch as well. (Training checkpoints are Orbax's business, in `checkpoints`.)
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+FORMAT = "d2f_jax-1"
+
+
+class Weights(NamedTuple):
+    """A tree of numpy arrays and the text fields of the file's header."""
+
+    tree: dict[str, Any]
+    metadata: dict[str, str]
+
+
+def save(
+    path: str | os.PathLike[str],
+    tree: Mapping[str, Any],
+    *,
+    architecture: str,
+    source: str,
+    licence: str,
+    half: bool = False,
+    **more: str,
+) -> None:
+    """Writes a tree of arrays; the file appears whole or not at all.
+
+    Args:
+      path: File to write, usually `*.safetensors`.
+      tree: Nested mappings of arrays.
+      architecture: Name of the network that the weights fit (`pipeline.ARCHITECTURES`).
+      source: Where the weights come from.
+      licence: What one may do with them.
+      half: Whether to store float16 instead of float32.
+      **more: Further header fields.
+
+    Raises:
+      ValueError: if the folder cannot be written.
+    """
+    path = Path(path)
+    dtype = np.float16 if half else np.float32
+    arrays = {name: np.ascontiguousarray(x, dtype) for name, x in flatten(tree).items()}
+    metadata = {"format": FORMAT, "architecture": architecture, "source": source}
+    metadata |= {"licence": licence, **more}
+    data = safetensors.numpy.save(arrays, metadata)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise ValueError(f"{path}: cannot write weights there: {error.strerror}") from error
+
+
+def load(path: str | os.PathLike[str]) -> Weights:
+    """Reads a file that `save` wrote; arrays come back as float32.
+
+    Raises:
+      ValueError: if the file is missing, not safetensors, or not written by this library.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such weights file")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path}: not a safetensors file ({error}); torch checkpoints go through `d2f convert`"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: a safetensors file, but not one of d2f_jax (its header lacks "
+            f"format={FORMAT}); torch checkpoints go through `d2f convert`"
+        )
+    return Weights(unflatten(arrays), metadata)
+
+
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Names every array of a tree by its path, joined by slashes."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(str(step.key) for step in path): leaf for path, leaf in leaves}
+
+
+def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Undoes `flatten`."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *folders, leaf = name.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[leaf] = array
+    return tree
+
+
+def check(tree: Mapping[str, Any], like: Mapping[str, Any], what: str) -> None:
+    """Refuses a tree whose arrays are not exactly those of `like`, and lists every difference.
+
+    Raises:
+      ValueError: naming missing, unexpected and mis-shaped arrays.
+    """
+    have = {name: np.shape(x) for name, x in flatten(tree).items()}
+    want = {name: np.shape(x) for name, x in flatten(like).items()}
+    compare(have, want, what)
+
+
+def compare(
+    have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]], what: str
+) -> None:
+    """Compares two listings of array shapes; raises a ValueError that lists every difference."""
+    problems = [f"missing {name} {want[name]}" for name in want if name not in have]
+    problems += [f"unexpected {name} {have[name]}" for name in have if name not in want]
+    problems += [
+        f"{name} is {have[name]}, expected {want[name]}"
+        for name in want
+        if name in have and have[name] != want[name]
+    ]
+    if problems:
+        shown = "; ".join(problems[:20])
+        rest = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise ValueError(f"{what}: {len(problems)} arrays do not fit: {shown}{rest}")

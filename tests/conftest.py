@@ -1,0 +1,61 @@
+"""Settings for all tests, and the reference values of the released code."""
+
+import json
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def load_golden(name: str) -> dict[str, np.ndarray]:
+    """Reads one file of reference values."""
+    with np.load(GOLDEN / name) as file:
+        return {key: file[key] for key in file.files}
+
+
+def made_weight(key: str, shape: tuple[int, ...], salt: int = 1) -> np.ndarray:
+    """The weights that the reference values were made with, rebuilt from the torch key alone."""
+    n = np.random.default_rng(zlib.crc32(key.encode()) + salt).standard_normal(shape)
+    leaf = key.rsplit(".", 1)[-1]
+    if key == "midas.scratch.output_conv.4.weight":
+        w = 0.004 * n
+    elif key == "midas.scratch.output_conv.4.bias":
+        w = np.full(shape, 0.45)
+    elif leaf == "num_batches_tracked":
+        w = np.zeros(shape)
+    elif leaf == "running_var":
+        w = 1 + 0.25 * np.abs(n)
+    elif leaf == "running_mean" or leaf == "bias":
+        w = 0.1 * n
+    elif len(shape) == 4:
+        w = n * np.sqrt(1.6 / (shape[1] * shape[2] * shape[3]))
+    else:
+        w = 1 + 0.1 * n
+    return np.asarray(w, np.float32)
+
+
+@pytest.fixture(scope="session")
+def released_state_dicts() -> dict[str, dict[str, np.ndarray]]:
+    """State dicts with the keys and shapes of the released checkpoints, and made weights."""
+    shapes = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
+    return {
+        stage: {key: made_weight(key, tuple(shape)) for key, shape in entries.items()}
+        for stage, entries in shapes.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def released_d2f(released_state_dicts):
+    """The pipeline with those weights."""
+    from d2f_jax import convert, pipeline
+
+    first = convert.convert(released_state_dicts["stage1"], convert.stage1_rows())
+    second = convert.convert(released_state_dicts["stage2"], convert.STAGE2_ROWS)
+    tree = convert.split_networks(first) | convert.split_networks(second)
+    return pipeline.D2F(pipeline.D2FConfig(), pipeline.D2FParams(**tree), {})
