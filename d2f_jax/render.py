@@ -161,8 +161,8 @@ def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
     steps = len(kernels) - 1
     inside = (..., slice(radius, radius + height), slice(radius, radius + width))
 
-    # Eq. 7 with centres i / (n - 1) and half-width 1 / (n - 1) (errata f). Such layers overlap, each
-    # pixel is in two; by depth they must not, or a blurred half would cover what is in focus.
+    # Eq. 7 with centres i / (n - 1) and half-width 1 / (n - 1) (errata f). Such layers overlap: a
+    # pixel is in two. By depth they must not, or a blurred half would cover what is in focus.
     half_width = (0.5 if order == "depth" else 1.0) / steps
 
     def mask(centre):

@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,10 @@ def tiny(**options):
     return defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4), **options)
 
 
+def init(net, image):
+    return jax.jit(net.init)(jax.random.key(1), image)
+
+
 def test_equals_the_released_network(released_d2f):
     golden = load_golden("stage1.npz")
     net = released_d2f.config.defocus_net
@@ -26,10 +32,10 @@ def test_equals_the_released_network(released_d2f):
 def test_leading_axes_and_sizes():
     net = tiny()
     images = jax.random.uniform(jax.random.key(0), (2, 3, 32, 64, 3))
-    variables = net.init(jax.random.key(1), images[0, 0])
-    maps = net.apply(variables, images)
+    variables = init(net, images[0, 0])
+    maps = jax.jit(net.apply)(variables, images)
     assert maps.shape == (2, 3, 32, 64)
-    np.testing.assert_allclose(maps[1, 2], net.apply(variables, images[1, 2]), atol=TWIN)
+    np.testing.assert_allclose(maps[1, 2], jax.jit(net.apply)(variables, images[1, 2]), atol=TWIN)
     with pytest.raises(ValueError, match="multiples of 32, got 40x64"):
         net.apply(variables, jnp.zeros((40, 64, 3)))
 
@@ -37,7 +43,7 @@ def test_leading_axes_and_sizes():
 def test_six_channel_head_sums_to_one():
     net = tiny(channels=6)
     image = jax.random.uniform(jax.random.key(0), (32, 32, 3))
-    layers = net.apply(net.init(jax.random.key(1), image), image)
+    layers = jax.jit(net.apply)(init(net, image), image)
     assert layers.shape == (32, 32, 6)
     np.testing.assert_allclose(layers.sum(-1), 1, atol=EXACT)
     chex.assert_tree_all_finite(layers)
@@ -52,8 +58,9 @@ def test_expected_map_of_six_channels():
 def test_batch_statistics_move_as_in_torch():
     net = tiny()
     image = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
-    variables = net.init(jax.random.key(1), image)
-    _, moved = net.apply(variables, image, train=True, mutable=["batch_stats"])
+    variables = init(net, image)
+    train = functools.partial(net.apply, train=True, mutable=["batch_stats"])
+    _, moved = jax.jit(train)(variables, image)
     before = variables["batch_stats"]["encoder"]["bn1"]["mean"]
     after = moved["batch_stats"]["encoder"]["bn1"]["mean"]
     kernel = variables["params"]["encoder"]["conv1"]["kernel"]
@@ -81,13 +88,14 @@ def test_grouped_convolution_by_one_dense_kernel():
 def test_rematerialisation_and_bfloat16_keep_the_map():
     net = tiny()
     image = jax.random.uniform(jax.random.key(0), (32, 32, 3))
-    variables = net.init(jax.random.key(1), image)
-    full = net.apply(variables, image)
+    variables = init(net, image)
+    full = jax.jit(net.apply)(variables, image)
     remat = net.clone(encoder=TINY.clone(remat=True))
-    np.testing.assert_allclose(remat.apply(variables, image), full, atol=EXACT)
+    np.testing.assert_allclose(jax.jit(remat.apply)(variables, image), full, atol=EXACT)
     half = net.clone(encoder=TINY.clone(dtype=jnp.bfloat16), dtype=jnp.bfloat16)
-    assert half.apply(variables, image).dtype == jnp.float32
-    np.testing.assert_allclose(half.apply(variables, image), full, atol=0.05 * np.abs(full).max())
+    rounded = jax.jit(half.apply)(variables, image)
+    assert rounded.dtype == jnp.float32
+    np.testing.assert_allclose(rounded, full, atol=0.05 * np.abs(full).max())
 
 
 def test_defocus_of_a_disparity_map():

@@ -127,7 +127,7 @@ def test_gradients_reach_every_network(tiny):
     def loss(params):
         return (pipeline.apply(tiny.config, params, image, kernels=bank).bokeh ** 2).mean()
 
-    gradients = jax.grad(loss)(tiny.params)
+    gradients = jax.jit(jax.grad(loss))(tiny.params)
     for network in gradients:
         norms = [float(jnp.linalg.norm(x)) for x in jax.tree.leaves(network["params"])]
         assert np.isfinite(norms).all()
@@ -157,9 +157,7 @@ def test_load_refuses_what_does_not_fit(tmp_path, monkeypatch, tiny):
     path = tmp_path / "w.safetensors"
     header = {"source": "made", "licence": "CC0-1.0"}
     weights.save(path, tiny.params._asdict(), architecture="d2f-unheard-of", **header)
-    with pytest.raises(
-        ValueError, match=r"w.safetensors: weights for 'd2f-unheard-of'.*d2f-resnext"
-    ):
+    with pytest.raises(ValueError, match=r"w.safetensors: weights for 'd2f-unheard-of'"):
         pipeline.load(path)
     weights.save(path, tiny.params._asdict(), architecture="d2f-resnext50", **header)
     with pytest.raises(ValueError, match="arrays do not fit"):
