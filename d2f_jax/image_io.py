@@ -222,7 +222,8 @@ def _tiff_pixels(page: tifffile.TiffPage) -> np.ndarray:
     colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
     if colours is None:
         raise _Refused(
-            f"a TIFF of {page.bitspersample} bits in colour mode {int(page.photometric)}; convert it to RGB"
+            f"a TIFF of {page.bitspersample} bits in colour mode {int(page.photometric)}; "
+            "convert it to RGB"
         )
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     associated = colours < pixels.shape[-1] and page.extrasamples[:1] == (1,)
