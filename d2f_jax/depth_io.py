@@ -10,7 +10,6 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import tifffile
@@ -118,23 +117,22 @@ def _only(
 
 
 def _read_npy(data: bytes) -> dict[str, np.ndarray]:
-    stream = io.BytesIO(data)
-    _check_header(stream)
-    stream.seek(0)
-    return {"array": np.load(stream, allow_pickle=False)}
+    _check_header(data)
+    return {"array": np.load(io.BytesIO(data), allow_pickle=False)}
 
 
 def _read_npz(data: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for name in archive.namelist():
             with archive.open(name) as stream:
-                _check_header(stream)
+                _check_header(stream.read(2**16))
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _check_header(stream: IO[bytes]) -> None:
+def _check_header(data: bytes) -> None:
     """Looks at the size before anything is allocated: a header can claim any."""
+    stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0
     shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(stream)
