@@ -65,7 +65,8 @@ def test_a_map_without_weights_goes_through_the_lens(here, lens, capsys):
     assert capsys.readouterr().out == "a_bokeh.png\n"
     assert listing(here) == ["a.npy", "a.png", "a_bokeh.png"]
     assert len(lens.calls) == 1
-    np.testing.assert_array_equal(np.asarray(Image.open("a_bokeh.png")), 255 - make_picture())
+    with Image.open("a_bokeh.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), 255 - make_picture())
 
 
 def test_a_map_with_weights_goes_through_the_networks(here, d2f):
@@ -94,7 +95,9 @@ def test_maps_are_saved(here, d2f):
     assert cli.main(["bokeh", "a.png", "--save-maps", "--output", "o.tif"]) == 0
     pictures = ["o_defocus.png", "o_mask.png", "o_radiance.png"]
     assert listing(here) == ["a.npy", "a.png", "o.tif", *pictures[:1], "o_maps.npz", *pictures[1:]]
-    assert all(Image.open(name).mode == "L" for name in pictures)
+    for name in pictures:
+        with Image.open(name) as picture:
+            assert picture.mode == "L"
     with np.load("o_maps.npz") as maps:
         assert maps["defocus"].shape == (64, 64)
         assert maps["weight"].shape == (64, 64, 3)
