@@ -1,5 +1,7 @@
 """Stand-ins for the renderers that answer at once, and the photographs that tests put on disk."""
 
+import struct
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +24,16 @@ def make_disparity(height=64, width=80):
 def save_picture(path, **size):
     Image.fromarray(make_picture(**size)).save(path)
     return str(path)
+
+
+def bomb(depth):
+    """A PNG that claims 2^30 pixels in a few bytes."""
+    header = struct.pack(">IIBBBBB", 2**15, 2**15, depth, 0, 0, 0, 0)
+    body = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        body += struct.pack(">I", len(content)) + kind + content + check
+    return body
 
 
 class FakeLens:

@@ -2,9 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes import save_picture
 
 from d2f_jax import batch
+from tests.fakes import save_picture
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeD2F, FakeLens, make_disparity, make_picture, save_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from d2f_jax import cli, convert, pipeline, render
-from tests.test_image_io import bomb
+from tests.fakes import FakeD2F, FakeLens, bomb, make_disparity, make_picture, save_picture
 
 ROOT = Path(__file__).parent.parent
 

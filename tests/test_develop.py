@@ -1,11 +1,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fakes import FakeD2F, FakeLens, make_disparity, make_picture
 
 from d2f_jax import color, develop, render
 from d2f_jax.develop import Blur, Point
 from d2f_jax.image_io import Photo
+from tests.fakes import FakeD2F, FakeLens, make_disparity, make_picture
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 import io
 import os
-import struct
 import warnings
-import zlib
 
 import imagecodecs
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image, ImageCms
 
 from d2f_jax import image_io
 from d2f_jax.image_io import Photo, read_photo, write_photo
+from tests.fakes import bomb
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -261,16 +260,6 @@ def test_exr_without_colours_is_refused(tmp_path):
     OpenEXR.File(header, {"Z": scene()[..., 0].copy()}).write(str(tmp_path / "a.exr"))
     with pytest.raises(ValueError, match=r"a.exr: channels Z; R, G, B"):
         read_photo(tmp_path / "a.exr")
-
-
-def bomb(depth):
-    """A PNG that claims 2^30 pixels in a few bytes."""
-    header = struct.pack(">IIBBBBB", 2**15, 2**15, depth, 0, 0, 0, 0)
-    body = b"\x89PNG\r\n\x1a\n"
-    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")):
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        body += struct.pack(">I", len(content)) + kind + content + check
-    return body
 
 
 def tiff_bomb():
