@@ -108,7 +108,8 @@ def through_lens(
       The picture, and the maps "disparity" and "coc_radius" (signed, pixels, positive = nearer).
 
     Raises:
-      ValueError: for a picture below `MIN_SIDE`, a constant map, or a point outside.
+      ValueError: for a picture below `MIN_SIDE`, a constant map, a point outside, or a blur wider
+        than the picture.
     """
     check_size(photo)
     size = photo.image.shape[:2]
@@ -118,6 +119,8 @@ def through_lens(
     if high <= low:  # all but a few pixels are equal
         low, high = disparity.min(), disparity.max()
     radius = blur.amount if blur.in_pixels else blur.amount * DEFAULT_RADIUS * max(size)
+    if radius > max(size) / 2:
+        raise ValueError(f"a blur of {radius:.0f} px radius is wider than the picture's long side")
 
     scaled = np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
     sharp = float((focused - low) / (high - low))

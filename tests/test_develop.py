@@ -80,6 +80,12 @@ def test_lens_blur_in_factors_and_pixels(lens, photo):
     assert [call.blur for call in lens.calls] == [pytest.approx(0.08 * 80), 40]
 
 
+def test_a_blur_wider_than_the_picture_is_refused(lens, photo):
+    develop.through_lens(photo, make_disparity(), blur=Blur(40, in_pixels=True))
+    with pytest.raises(ValueError, match="a blur of 41 px radius is wider"):
+        develop.through_lens(photo, make_disparity(), blur=Blur(41, in_pixels=True))
+
+
 def test_a_few_wild_values_do_not_set_the_scale(lens, photo):
     disparity = make_disparity()
     disparity[0, :10] = 1e6
