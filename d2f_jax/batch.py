@@ -43,7 +43,7 @@ def run(
         "blur": develop.parse_blur(blur),
     }
     sources = find_photographs(images)
-    targets = plan_targets(sources, output, save_maps=save_maps)
+    targets = plan_targets(sources, output, save_maps=save_maps, keep=(disparity, weights))
     several = len(sources) > 1
     if disparity is not None and several and not disparity.is_dir():
         raise ValueError(
@@ -97,7 +97,11 @@ def find_photographs(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            some = [p for p in path.iterdir() if p.suffix.lower() in image_io.SUFFIXES]
+            try:
+                inside = list(path.iterdir())
+            except OSError as error:
+                raise ValueError(f"{name}: cannot list it: {error.strerror}") from error
+            some = [p for p in inside if p.suffix.lower() in image_io.SUFFIXES]
             some = _originals(p for p in some if not p.name.startswith("."))
         elif glob.has_magic(name) and not path.exists():
             matches = (Path(match) for match in glob.glob(name, recursive=True))
@@ -110,23 +114,33 @@ def find_photographs(names: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def plan_targets(sources: Sequence[Path], output: str | None, *, save_maps: bool) -> list[Path]:
+def plan_targets(
+    sources: Sequence[Path],
+    output: str | None = None,
+    *,
+    save_maps: bool = False,
+    keep: Sequence[Path | None] = (),
+) -> list[Path]:
     """Names the file for every photograph, and sees that none of them would do harm.
+
+    Args:
+      sources: Photographs.
+      output: File (for one photograph) or folder, which is made; None: beside the photographs.
+      save_maps: Whether there will be maps beside the targets.
+      keep: Other files that must not be replaced.
 
     Raises:
       ValueError: if a target would replace a photograph or another target, has an ending that
         cannot be written, or lies in a folder that is missing or cannot be written.
     """
+    folder = None
     endings = [p.suffix if p.suffix.lower() in image_io.SUFFIXES else ".png" for p in sources]
     names = [f"{p.stem}_bokeh{ending}" for p, ending in zip(sources, endings, strict=True)]
     if output is None:
         targets = [p.with_name(name) for p, name in zip(sources, names, strict=True)]
     elif Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix:
-        targets = [Path(output) / name for name in names]
-        try:
-            Path(output).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"{output}: cannot make this folder: {error.strerror}") from error
+        folder = Path(output)
+        targets = [folder / name for name in names]
     elif len(sources) > 1:
         raise ValueError(
             f"{output}: one file cannot hold {len(sources)} photographs; name a folder"
@@ -134,7 +148,7 @@ def plan_targets(sources: Sequence[Path], output: str | None, *, save_maps: bool
     else:
         targets = [Path(output)]
 
-    taken = {_identity(source): source for source in sources}
+    taken = {_identity(path): path for path in (*sources, *keep) if path is not None}
     for source, target in zip(sources, targets, strict=True):
         if target.suffix.lower() not in image_io.SUFFIXES:
             raise ValueError(f"{target}: choose an ending among {', '.join(image_io.SUFFIXES)}")
@@ -147,11 +161,17 @@ def plan_targets(sources: Sequence[Path], output: str | None, *, save_maps: bool
                 raise ValueError(f"{path}: would replace {other}; name another with --output")
         if target.is_dir():
             raise ValueError(f"{target}: a folder has this name; name another with --output")
-        folder = target.parent
-        if folder.is_dir() and not os.access(folder, os.W_OK):
-            raise ValueError(f"{folder}: cannot write to this folder; name another with --output")
-        if not folder.is_dir() and output is not None:
-            raise ValueError(f"{folder}: no such folder; make it or name another with --output")
+        if target.parent.is_dir() and not os.access(target.parent, os.W_OK):
+            raise ValueError(
+                f"{target.parent}: cannot write to this folder; name another with --output"
+            )
+        if folder is None and output is not None and not target.parent.is_dir():
+            raise ValueError(f"{target.parent}: no such folder; make it or name another")
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{folder}: cannot make this folder: {error.strerror}") from error
     return targets
 
 

@@ -120,7 +120,9 @@ def through_lens(
         low, high = disparity.min(), disparity.max()
     radius = blur.amount if blur.in_pixels else blur.amount * DEFAULT_RADIUS * max(size)
     if radius > max(size) / 2:
-        raise ValueError(f"a blur of {radius:.0f} px radius is wider than the picture's long side")
+        raise ValueError(
+            f"a blur of {radius:.0f} px radius is wider than the picture ({size[1]}x{size[0]})"
+        )
 
     scaled = np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
     sharp = float((focused - low) / (high - low))

@@ -100,6 +100,26 @@ def test_the_photograph_is_never_the_target(tmp_path):
         plan([tmp_path / "o_mask.png"], str(tmp_path / "o.png"), save_maps=True)
 
 
+def test_maps_and_weights_are_never_the_target(tmp_path):
+    with pytest.raises(ValueError, match=r"m.png: would replace .*m.png"):
+        batch.plan_targets([tmp_path / "a.png"], str(tmp_path / "m.png"), keep=[tmp_path / "m.png"])
+
+
+def test_a_locked_folder_of_photographs_is_refused(tmp_path, monkeypatch):
+    def denied(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ValueError, match=": cannot list it: Permission denied"):
+        batch.find_photographs([str(tmp_path)])
+
+
+def test_a_refused_plan_makes_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="would replace"):
+        plan([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"], str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_of_the_target_s_name_and_a_locked_folder_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a_bokeh.jpg").mkdir()
     with pytest.raises(ValueError, match="a folder has this name"):
