@@ -186,6 +186,8 @@ def _read_pillow(data: bytes) -> tuple[np.ndarray, bytes | None, Image.Exif]:
             except (ImageCms.PyCMSError, OSError, ValueError):
                 pass  # unusable, or grey with alpha: the plain conversion below
             icc = None
+        if picture.mode == "LAB":
+            raise _Refused("Lab colours without a usable profile; convert it to RGB")
         return np.asarray(picture.convert("RGBA" if has_alpha else "RGB")), icc, tags
 
 

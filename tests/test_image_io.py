@@ -156,6 +156,21 @@ def test_grey_and_ink_profiles_do_not_outlive_their_colours(tmp_path):
     np.testing.assert_allclose(photo.image[..., 0], scene()[..., 0], atol=1 / 255)
 
 
+def test_a_profile_of_other_colours_is_used(tmp_path):
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    muted = 0.35 + 0.3 * scene()  # 8-bit Lab is coarse where colours are strong
+    picture = Image.fromarray(as_8bit(muted))
+    picture = ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB")
+    profile = ImageCms.ImageCmsProfile(lab).tobytes()
+    picture.save(tmp_path / "a.tif", icc_profile=profile)
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.icc is None
+    np.testing.assert_allclose(photo.image, muted, atol=4 / 255)
+    picture.save(tmp_path / "b.tif")
+    with pytest.raises(ValueError, match="Lab colours without a usable profile"):
+        read_photo(tmp_path / "b.tif")
+
+
 def test_exr_is_linear_and_unbounded(tmp_path):
     image = scene() * 20
     write_photo(tmp_path / "a.exr", Photo(image, scene()[..., 0], bits=32, linear=True))
