@@ -132,6 +132,7 @@ def through_lens(
         focus=sharp,
         blur=radius,
         encoding="linear" if photo.linear else "srgb",
+        tile=1024 if size[0] * size[1] > 2**23 else None,  # bounds memory, costs time
     )
     coc_radius = radius * (scaled - np.float32(sharp))
     picture = np.abs(coc_radius) / max(float(np.abs(coc_radius).max()), 1e-6)

@@ -42,10 +42,8 @@ class FakeLens:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, image, disparity, *, focus, blur, encoding):
-        self.calls.append(
-            SimpleNamespace(disparity=disparity, focus=focus, blur=blur, encoding=encoding)
-        )
+    def __call__(self, image, disparity, **options):
+        self.calls.append(SimpleNamespace(disparity=disparity, **options))
         return 1 - image
 
 

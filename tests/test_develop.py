@@ -74,6 +74,12 @@ def test_lens_does_not_depend_on_the_units_of_the_map(lens, photo, scale, offset
     assert done.pictures["defocus"].max() == 1
 
 
+def test_large_pictures_are_rendered_in_tiles(lens, photo):
+    develop.through_lens(photo, make_disparity())
+    develop.through_lens(Photo(np.zeros((2900, 2900, 3), np.float32)), make_disparity())
+    assert [call.tile for call in lens.calls] == [None, 1024]
+
+
 def test_lens_blur_in_factors_and_pixels(lens, photo):
     develop.through_lens(photo, make_disparity(), blur=Blur(2))
     develop.through_lens(photo, make_disparity(), blur=Blur(40, in_pixels=True))
