@@ -28,23 +28,33 @@ class Bokeh:
     images: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
         arg(
-            metavar="IMAGE",
+            metavar="IMAGE [IMAGE ...]",
+            help_behavior_hint="",
             help="Photographs (JPEG, PNG, TIFF, WebP, EXR), folders of them, or patterns such as "
             "'*.jpg'.",
         ),
     ] = ()
     output: Annotated[
         str | None,
-        arg(metavar="FILE|DIR", help="File to write for one photograph, or a folder to write to."),
+        arg(
+            metavar="FILE|DIR",
+            help_behavior_hint="",
+            help="File to write for one photograph, or a folder to write to.",
+        ),
     ] = None
     weights: Annotated[
         Path | None,
-        arg(metavar="FILE", help="Weights of the networks (`d2f convert` makes such a file)."),
+        arg(
+            metavar="FILE",
+            help_behavior_hint="",
+            help="Weights of the networks (`d2f convert` makes such a file).",
+        ),
     ] = None
     disparity: Annotated[
         Path | None,
         arg(
             metavar="FILE|DIR",
+            help_behavior_hint="",
             help="Disparity map, near = bright (PNG, TIFF, NPY, NPZ, PFM, EXR), instead of the "
             "network's judgement; for several photographs a folder of maps of the same names.",
         ),
@@ -63,7 +73,7 @@ class Bokeh:
         arg(
             metavar="FACTOR|RADIUSpx",
             help="How much: a factor on the default amount, or the radius in pixels of the largest "
-            "blur, such as 40px. The default is 4 %% of the long side for `lens`, and as trained "
+            "blur, such as 40px. The default is 4 % of the long side for `lens`, and as trained "
             "for `d2f`.",
         ),
     ] = "1"
@@ -76,7 +86,10 @@ class Bokeh:
     ] = "auto"
     save_maps: Annotated[
         bool,
-        arg(help="Also write the maps made on the way, as PNG pictures and, exactly, as NPZ."),
+        arg(
+            help_behavior_hint="",
+            help="Also write the maps made on the way, as PNG pictures and, exactly, as NPZ.",
+        ),
     ] = False
 
 
