@@ -150,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Bokeh | Convert) -> int:
     if isinstance(options, Convert):
+        if options.out.resolve() in (options.stage1.resolve(), options.stage2.resolve()):
+            raise ValueError(f"{options.out}: would replace a checkpoint; name another file")
         from d2f_jax import convert
 
         convert.convert_checkpoints(options.stage1, options.stage2, options.out)

@@ -205,6 +205,7 @@ def test_interruption_is_no_crash(here, monkeypatch, capsys):
         (["bokeh", "a.png", "--weights", "none"], "none: no such weights file"),
         (["bokeh", "a.png", "--weights", "a.png"], "a.png: not a safetensors file"),
         (["convert", "--stage1", "a"], "Missing from d2f convert: OUT.safetensors --stage2 B.pth"),
+        (["convert", "--stage1", "a", "--stage2", "b", "./b"], "b: would replace a checkpoint"),
         (["convert", "--stage1", "a", "--stage2", "b", "c"], "a: no such checkpoint"),
     ],
 )
