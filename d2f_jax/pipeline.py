@@ -257,8 +257,8 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
     """
     if path is None:
         raise ValueError(
-            "this version ships no default weights: name a weights file "
-            "(`d2f convert` makes one of the authors' checkpoints)"
+            "this version ships no default weights: name a weights file (--weights; `d2f convert` "
+            "makes one of the authors' checkpoints) or a disparity map (--disparity)"
         )
     tree, metadata = weights.load(path)
     name = metadata.get("architecture")
