@@ -1,1 +1,1 @@
-"""Benchmarks against the PyTorch runtime and the classical peers; see README.md beside this file."""
+"""Benchmarks against the PyTorch runtime and the classical peers; see README.md here."""

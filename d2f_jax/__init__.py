@@ -3,10 +3,9 @@
 ::
 
                      ┌─ defocus ──► defocus map ────┐
-     image ──────────┤                              ├─► render ──► bokeh (half size) ─► fusion ─► bokeh
-     (all-in-focus)  └─ radiance ─► radiance weight ┘     ▲                               ▲
-                                                          │                               └── image, defocus map
-                                        kernels ─► convolution
+     image ──────────┤                              ├─► render ─► half-size bokeh ─► fusion ─► bokeh
+     (all-in-focus)  └─ radiance ─► radiance weight ┘     ▲                            ▲
+                                        kernels ─► convolution                image, defocus map
 
 `pipeline` is the whole line; `render` is usable alone and needs jax, numpy and jaxtyping only.
 Importing `d2f_jax` imports nothing else: take the modules you need (`from d2f_jax import render`).

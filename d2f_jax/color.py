@@ -17,7 +17,7 @@ def srgb_to_linear(image: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def linear_to_srgb(image: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Encodes linear light as sRGB; values above 1 go on along the same curve (clip for display)."""
+    """Encodes linear light as sRGB; values above 1 go on along the same curve."""
     low = image * 12.92
     high = 1.055 * jnp.maximum(image, 0.0031308) ** (1 / 2.4) - 0.055
     return jnp.where(image <= 0.0031308, low, high)

@@ -18,13 +18,13 @@ class Row(NamedTuple):
     """One module of a state dict and its place in the parameter tree.
 
     `kind`: "conv" has a weight and a bias, "conv1x1" is a 1x1 one that becomes a dense layer,
-    "filter" a weight alone, "norm" is a batch normalisation, "dense" a matrix with a bias, and
-    "unused" is allocated by the released code but never runs.
+    "filter" a weight alone, "norm" is a batch normalisation, and "unused" is
+    expected but left out: it never runs here (nor, in the released checkpoint, there).
     """
 
     torch: str
     ours: str
-    kind: Literal["conv", "conv1x1", "filter", "norm", "dense", "unused"]
+    kind: Literal["conv", "conv1x1", "filter", "norm", "unused"]
 
 
 def resnext_rows(
@@ -83,7 +83,9 @@ STAGE2_ROWS = [
 
 def resnext50_rows() -> list[Row]:
     """Rows of torchvision's `resnext50_32x4d`, without its classifier."""
-    rows = resnext_rows((3, 4, 6, 3), ("conv1", "bn1"), tuple(f"layer{n}" for n in (1, 2, 3, 4)), "")
+    rows = resnext_rows(
+        (3, 4, 6, 3), ("conv1", "bn1"), tuple(f"layer{n}" for n in (1, 2, 3, 4)), ""
+    )
     return [*rows, Row("fc", "fc", "unused")]
 
 
@@ -105,7 +107,9 @@ def convert(
       ValueError: listing every missing, unexpected and misshapen key.
     """
     arrays = {name: _numpy(value) for name, value in state_dict.items()}
-    problems, used, out = [], set(), {}
+    problems: list[str] = []
+    used: set[str] = set()
+    out: dict[str, np.ndarray] = {}
     for row in rows:
         for leaf, (collection, ours, dimensions) in _LEAVES[row.kind].items():
             name = f"{row.torch}.{leaf}"
@@ -115,15 +119,12 @@ def convert(
                 continue
             used.add(name)
             array = arrays[name]
-            if array.ndim != dimensions:
+            if dimensions is not None and array.ndim != dimensions:
                 problems.append(f"{name} has shape {array.shape}, expected {dimensions} dimensions")
             elif collection:
                 out[f"{collection}/{row.ours}/{ours}"] = _transposed(array, row.kind)
     problems += [f"unexpected {name}" for name in arrays if name not in used]
-    if problems:
-        shown = "; ".join(problems[:20])
-        rest = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise ValueError(f"{what}: {len(problems)} keys do not fit: {shown}{rest}")
+    weights.refuse(problems, what)
     return weights.unflatten(out)
 
 
@@ -193,12 +194,11 @@ def split_networks(tree: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-# kind -> torch leaf -> (collection, our leaf, dimensions); no collection: expected but not used.
-_LEAVES: dict[str, dict[str, tuple[str | None, str, int]]] = {
+# kind -> torch leaf -> (collection, our leaf, dimensions); no collection: expected but left out.
+_LEAVES: dict[str, dict[str, tuple[str | None, str, int | None]]] = {
     "conv": {"weight": ("params", "kernel", 4), "bias": ("params", "bias", 1)},
     "conv1x1": {"weight": ("params", "kernel", 4), "bias": ("params", "bias", 1)},
     "filter": {"weight": ("params", "kernel", 4)},
-    "dense": {"weight": ("params", "kernel", 2), "bias": ("params", "bias", 1)},
     "norm": {
         "weight": ("params", "scale", 1),
         "bias": ("params", "bias", 1),
@@ -206,12 +206,12 @@ _LEAVES: dict[str, dict[str, tuple[str | None, str, int]]] = {
         "running_var": ("batch_stats", "var", 1),
         "num_batches_tracked": (None, "", 0),
     },
-    "unused": {"weight": (None, "", 4), "bias": (None, "", 1)},
+    "unused": {"weight": (None, "", None), "bias": (None, "", None)},
 }
 
 
 def _transposed(array: np.ndarray, kind: str) -> np.ndarray:
-    """OIHW -> HWIO (grouped kernels too), and a matrix's rows and columns."""
+    """OIHW -> HWIO, grouped kernels too."""
     if kind == "conv1x1" and array.ndim == 4:
         array = array[:, :, 0, 0]
     if array.ndim == 4:

@@ -28,7 +28,9 @@ def fast_size(size: int) -> int:
         size += 2
 
 
-def pad_for(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Float[Array, "*b p q"]:
+def pad_for(
+    planes: Float[Array, "*b h w"], radius: int, padding: Padding
+) -> Float[Array, "*b p q"]:
     """Pads the last two axes by `radius`, and further (with anything) to a fast transform size.
 
     Raises:
@@ -49,17 +51,19 @@ def pad_for(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Fl
     return jnp.pad(planes, extra)
 
 
-def kernel_spectra(kernels: Float[Array, "n k k"], size: tuple[int, int]) -> Complex[Array, "n p q"]:
+def kernel_spectra(
+    kernels: Float[Array, "n k k"], size: tuple[int, int]
+) -> Complex[Array, "n p q"]:
     """Transforms a bank of kernels, their centre at the origin, on a grid of `size` pixels."""
     n, k, _ = kernels.shape
-    grid = jnp.zeros((n, *size), kernels.dtype).at[:, :k, :k].set(kernels)
+    grid = jnp.zeros((n, size[0], size[1]), kernels.dtype).at[:, :k, :k].set(kernels)
     return jnp.fft.fft2(jnp.roll(grid, (-(k // 2), -(k // 2)), axis=(-2, -1)))
 
 
 def pack(planes: Float[Array, "*b c h w"]) -> Complex[Array, "*b p h w"]:
     """Packs pairs of real planes as the real and imaginary part of one: plane i with i + p.
 
-    A real kernel does not mix the two parts, so a convolution of the packed planes needs half of the
+    A real kernel does not mix the two parts, so a convolution of packed planes needs half of the
     transforms. An odd last plane is paired with zeros.
     """
     pairs = (planes.shape[-3] + 1) // 2
@@ -102,7 +106,7 @@ def convolve(
     height, width = planes.shape[-2:]
     radius = kernel.shape[-1] // 2
     padded = pad_for(planes, radius, padding)
-    spectrum = kernel_spectra(kernel[None], padded.shape[-2:])[0]
+    spectrum = kernel_spectra(kernel[None], (padded.shape[-2], padded.shape[-1]))[0]
     blurred = unpack(convolve_packed(pack(padded), spectrum), planes.shape[-3])
     return blurred[..., radius : radius + height, radius : radius + width]
 

@@ -1,4 +1,4 @@
-"""Defocus hallucination (Luo et al. 2023, Sec. 3.1): who is in focus, and how blurred is the rest."""
+"""Defocus hallucination (Luo et al. 2023, Sec. 3.1): what is in focus, how blurred the rest."""
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,7 @@ class DefocusNet(nn.Module):
       dtype: Precision of the decoder's activations.
     """
 
-    encoder: nn.Module = ResNeXt()  # noqa: RUF009 - modules are frozen and hold no arrays
+    encoder: nn.Module = ResNeXt()
     features: int = 256
     head: tuple[int, int] = (128, 32)
     channels: int = 1

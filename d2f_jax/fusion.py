@@ -1,5 +1,8 @@
 """Deep Poisson fusion (Luo et al. 2023, Sec. 3.3): the sharp original over the rendered bokeh."""
 
+import functools
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -77,7 +80,7 @@ def fuse(
     rendered: Float[Array, "*b h w 3"],
     fusion_mask: Float[Array, "*b h w"],
 ) -> Float[Array, "*b h w 3"]:
-    """Takes the sharp image where the mask is 1, the rendered bokeh where it is 0 (Alg. 1, line 11)."""
+    """Takes the sharp image where the mask is 1, the bokeh where it is 0 (Alg. 1, line 11)."""
     mask = fusion_mask[..., None]
     return jnp.clip(mask * image + (1 - mask) * rendered, 0, 1)
 
@@ -102,8 +105,9 @@ def predict_mask(
     """
     height, width = image.shape[-3:-1]
     defocus = resize.bilinear(defocus[..., None], (height, width))[..., 0]
+    predict: Any = functools.partial(net.apply, variables)
     if strip is None or strip >= height:
-        return jnp.clip(net.apply(variables, image, defocus), 0, 1)
+        return jnp.clip(predict(image, defocus), 0, 1)
 
     count = -(-height // strip)
     rows = [(_HALO, count * strip - height + _HALO), (0, 0)]
@@ -116,7 +120,7 @@ def predict_mask(
         def cut(array, axis):
             return jax.lax.dynamic_slice_in_dim(array, top, strip + 2 * _HALO, axis)
 
-        part = net.apply(variables, cut(image, -3), cut(defocus, -2), cut(inside, 0))
+        part = predict(cut(image, -3), cut(defocus, -2), cut(inside, 0))
         return part[..., _HALO:-_HALO, :]
 
     masks = jax.lax.map(run, jnp.arange(count) * strip)  # n ... strip w

@@ -99,8 +99,9 @@ def kernel_bank(
     Raises:
       ValueError: if the sizes are not odd, fall, or do not start at 1, or if `blur` is negative.
     """
-    if len(sizes) < 2 or sizes[0] != 1 or list(sizes) != sorted(sizes):
-        raise ValueError(f"kernel sizes start at 1 and grow, got {tuple(sizes)}")
+    odd = all(size % 2 for size in sizes)
+    if len(sizes) < 2 or sizes[0] != 1 or list(sizes) != sorted(sizes) or not odd:
+        raise ValueError(f"kernel sizes are odd, start at 1 and grow, got {tuple(sizes)}")
     if not 0 <= blur < np.inf:
         raise ValueError(f"blur is a factor of 0 or more, got {blur}")
     radii = [blur * (size // 2) for size in sizes]

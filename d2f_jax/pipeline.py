@@ -17,6 +17,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from d2f_jax import defocus as hallucination
 from d2f_jax import fusion, kernels, radiance, render, resize, weights
+from d2f_jax.types import Kernels
 
 
 class D2FOutput(NamedTuple):
@@ -96,7 +97,7 @@ def init(config: D2FConfig, key: PRNGKeyArray) -> D2FParams:
     image, plane = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 64, 64))
     return D2FParams(
         jax.jit(config.defocus_net.init)(keys[0], image),
-        config.radiance_net.init(keys[1], image),
+        jax.jit(config.radiance_net.init)(keys[1], image),
         jax.jit(config.fusion_net.init)(keys[2], image, plane),
     )
 
@@ -106,7 +107,7 @@ def apply(
     params: D2FParams,
     image: Float[Array, "*b h w 3"],
     *,
-    kernels: Float[Array, "n k k"],
+    kernels: Kernels,
     disparity: Float[Array, "*b p q"] | None = None,
     focus: float | Float[Array, "..."] | None = None,
     clip: bool = True,
@@ -143,14 +144,14 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        defocus = config.defocus_net.apply(params.defocus, small)
-        defocus = jnp.clip(defocus, 0, 1) if clip else defocus
+        raw: Any = config.defocus_net.apply(params.defocus, small)
+        defocus = jnp.clip(raw, 0, 1) if clip else raw
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
             defocus, order = jnp.abs(signed), "depth"
 
-    virtual = config.radiance_net.apply(params.radiance, small)
+    virtual: Any = config.radiance_net.apply(params.radiance, small)
     weight = radiance.highlight_weight(
         small, virtual, alpha=config.alpha, beta=config.beta, threshold=config.highlight
     )
@@ -306,7 +307,9 @@ def _checked_image(image: Any) -> Array:
         )
     image = jnp.asarray(image)
     if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; divide by 255")
+        raise ValueError(
+            f"image must be floating point in [0, 1], got {image.dtype}; divide by 255"
+        )
     if not bool(jnp.isfinite(image).all()):
         raise ValueError("image holds NaN or infinite values")
     return image.astype(jnp.float32)
@@ -320,4 +323,3 @@ def _checked_disparity(disparity: Any, image: Array) -> Array:
     if not bool(jnp.isfinite(disparity).all()):
         raise ValueError("disparity holds NaN or infinite values: fill them first")
     return disparity
-

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from d2f_jax import convolution
 from d2f_jax.kernels import kernel_bank
-from d2f_jax.types import LayerOrder, Padding
+from d2f_jax.types import Kernels, LayerOrder, Padding
 
 _EPSILON = 1e-10  # of the released code's divisions
 
@@ -24,7 +24,7 @@ def layered_render(
     image: Float[Array, "*b h w 3"],
     defocus: Float[Array, "*b h w"],
     *,
-    kernels: Float[Array, "n k k"] | None = None,
+    kernels: Kernels | None = None,
     sharpness: float | Float[Array, ""] = 100.0,
     padding: Padding = "reflect",
     layer_batch: int | None = None,
@@ -45,7 +45,8 @@ def layered_render(
       order: "released" puts less blurred layers in front and lets the blurred masks cover, as the
         released code does; "printed" is Eq. 9 as printed, more blurred layers in front and
         covering by their sharp masks (errata e); "depth" orders a signed map near to far, with
-        blurred masks, which is right once the focus leaves the nearest object (Sec. 4.5).
+        blurred masks and without overlap, which is right once the focus leaves the nearest object
+        (Sec. 4.5).
 
     Returns:
       Bokeh image in [0, 1], in the dtype of `image`; rendered in float32 (float64 inputs: float64).
@@ -72,7 +73,7 @@ def weighted_layered_render(
     weight: Float[Array, "*b h w #3"],
     defocus: Float[Array, "*b h w"],
     *,
-    kernels: Float[Array, "n k k"] | None = None,
+    kernels: Kernels | None = None,
     sharpness: float | Float[Array, ""] = 100.0,
     padding: Padding = "reflect",
     layer_batch: int | None = None,
@@ -142,7 +143,7 @@ class _Layers(NamedTuple):
 
 
 def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order):
-    """Sums the blurred layers, each dimmed by the layers in front of it (Eq. 9 before the division).
+    """Sums the blurred layers, each dimmed by those in front of it (Eq. 9 before its division).
 
     `planes` are `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and, layer
     by layer, the blurred mask.
@@ -154,13 +155,18 @@ def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
     planes = convolution.pack(convolution.pad_for(planes, radius, padding))
     # Beyond the border the planes decide; the map only needs a value there.
     defocus = convolution.pad_for(defocus, radius, "edge" if padding == "zero" else padding)
-    spectra = convolution.kernel_spectra(kernels[1:].astype(defocus.dtype), planes.shape[-2:])
+    grid = (planes.shape[-2], planes.shape[-1])
+    spectra = convolution.kernel_spectra(kernels[1:].astype(defocus.dtype), grid)
 
     steps = len(kernels) - 1
     inside = (..., slice(radius, radius + height), slice(radius, radius + width))
 
-    def mask(centre):  # Eq. 7 with centres i / (n - 1) and half-width 1 / (n - 1) (errata f)
-        return 0.5 + 0.5 * jnp.tanh(sharpness * (1 / steps - jnp.abs(defocus - centre)))
+    # Eq. 7 with centres i / (n - 1) and half-width 1 / (n - 1) (errata f). Such layers overlap: a
+    # pixel is in two. By depth they must not, or a blurred half would cover what is in focus.
+    half_width = (0.5 if order == "depth" else 1.0) / steps
+
+    def mask(centre):
+        return 0.5 + 0.5 * jnp.tanh(sharpness * (half_width - jnp.abs(defocus - centre)))
 
     def blurred_layer(centre, spectrum):  # Eqs. 6 and 8
         cover = mask(centre)
@@ -194,9 +200,7 @@ def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
         missing = -count % size
         centres = jnp.pad(layers.centres, (0, missing), constant_values=jnp.inf)
         spectra = jnp.pad(layers.spectra, ((0, missing), (0, 0), (0, 0)))
-        parts = _Layers(
-            centres.reshape(-1, size), spectra.reshape(-1, size, *spectra.shape[1:])
-        )
+        parts = _Layers(centres.reshape(-1, size), spectra.reshape(-1, size, *spectra.shape[1:]))
         return jax.lax.scan(chunk, carry, parts)[0]
 
     sharp_mask = mask(jnp.zeros((), defocus.dtype))[inside]
@@ -218,9 +222,9 @@ def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
 
 def _planes(*images: Array) -> Array:
     """Stacks channels-last images and a plane of ones to `... c h w`."""
-    images = [_float(image) for image in images]
-    images.append(jnp.ones_like(images[0][..., :1]))
-    return jnp.moveaxis(jnp.concatenate(images, axis=-1), -1, -3)
+    planes = [_float(image) for image in images]
+    planes.append(jnp.ones_like(planes[0][..., :1]))
+    return jnp.moveaxis(jnp.concatenate(planes, axis=-1), -1, -3)
 
 
 def _float(array: Array) -> Array:
@@ -245,8 +249,8 @@ def _checked(image, weight, defocus, kernels, order, layer_batch) -> Array:
         raise ValueError(f"order is one of {', '.join(get_args(LayerOrder))}, got {order!r}")
     if layer_batch is not None and layer_batch < 1:
         raise ValueError(f"layer_batch is None or at least 1, got {layer_batch}")
-    kernels = kernel_bank() if kernels is None else kernels
-    n, height, width = jnp.shape(kernels)
+    kernels = jnp.asarray(kernel_bank() if kernels is None else kernels)
+    n, height, width = kernels.shape
     if n < 2 or height != width or height % 2 == 0:
         raise ValueError(f"kernels must be 'n k k' with n >= 2 and k odd, got {(n, height, width)}")
     return kernels

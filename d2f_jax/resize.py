@@ -32,14 +32,15 @@ def double_aligned(features: Float[Array, "*b h w c"]) -> Float[Array, "*b p q c
     """Doubles both sides with the corner pixels kept in place (align_corners=True)."""
     height, width, channels = features.shape[-3:]
     size = (2 * height, 2 * width)
-    # An input of one pixel has no corners to align: it is repeated.
-    scale = jnp.array([(out - 1) / max(out // 2 - 1, 1) for out in size], jnp.float32)
+    # Corners at 0 and n - 1 stay put; a side of one pixel has no two corners and is repeated.
+    scale = jnp.array([(2 * n - 1) / (n - 1) if n > 1 else 2.0 for n in (height, width)])
+    shift = jnp.array([0.5 if n > 1 else 0.0 for n in (height, width)])
     return jax.image.scale_and_translate(
         features,
         (*features.shape[:-3], *size, channels),
         (features.ndim - 3, features.ndim - 2),
         scale,
-        0.5 * (1 - scale),
+        shift * (1 - scale),
         "linear",
         antialias=False,
     )

@@ -19,13 +19,14 @@ Arrays are channels-last. Axis letters in shapes: `b` any leading batch axes (al
 
 from typing import Literal
 
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
 Image = Float[Array, "*b h w 3"]
 Map = Float[Array, "*b h w"]
 Weight = Float[Array, "*b h w #3"]
-Kernels = Float[Array, "n k k"]
+Kernels = Float[Array, "n k k"] | Float[np.ndarray, "n k k"]
 
 Padding = Literal["reflect", "edge", "zero"]
 LayerOrder = Literal["released", "printed", "depth"]

@@ -6,7 +6,7 @@ be read from torch as well. (Training checkpoints are Orbax's business, in `chec
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,13 +120,6 @@ def check(tree: Mapping[str, Any], like: Mapping[str, Any], what: str) -> None:
     """
     have = {name: np.shape(x) for name, x in flatten(tree).items()}
     want = {name: np.shape(x) for name, x in flatten(like).items()}
-    compare(have, want, what)
-
-
-def compare(
-    have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]], what: str
-) -> None:
-    """Compares two listings of array shapes; raises a ValueError that lists every difference."""
     problems = [f"missing {name} {want[name]}" for name in want if name not in have]
     problems += [f"unexpected {name} {have[name]}" for name in have if name not in want]
     problems += [
@@ -134,6 +127,11 @@ def compare(
         for name in want
         if name in have and have[name] != want[name]
     ]
+    refuse(problems, what)
+
+
+def refuse(problems: Sequence[str], what: str) -> None:
+    """Raises one ValueError that lists the problems (the first 20 of many); none, no error."""
     if problems:
         shown = "; ".join(problems[:20])
         rest = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""

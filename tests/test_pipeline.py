@@ -1,0 +1,188 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from d2f_jax import defocus, fusion, kernels, pipeline, render, weights
+from tests.conftest import load_golden
+from tests.test_defocus import TINY
+from tests.tolerances import EXACT, GOLDEN_PIPELINE, TWIN
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The pipeline with a network small enough to run everywhere."""
+    config = pipeline.D2FConfig(
+        defocus_net=defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4)),
+        fusion_net=fusion.FusionNet(features=(4, 3)),
+        sizes=(1, 3, 7, 15),
+    )
+    return pipeline.D2F(config, pipeline.init(config, jax.random.key(0)), {})
+
+
+def picture(height=150, width=200, seed=0):
+    return jax.random.uniform(jax.random.key(seed), (height, width, 3))
+
+
+def ramp(height=75, width=100):
+    return jnp.broadcast_to(jnp.linspace(0.0, 1.0, width), (height, width))
+
+
+def test_equals_the_released_script(released_d2f):
+    golden = load_golden("pipeline.npz")
+    out = released_d2f(jnp.asarray(golden["image"]), clip=False)
+    for ours, name in (
+        (out.bokeh, "bokeh"),
+        (out.rendered, "bokeh_lr"),
+        (out.defocus, "defocus"),
+        (out.fusion_mask, "mask"),
+    ):
+        np.testing.assert_allclose(ours, golden[name], atol=GOLDEN_PIPELINE, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("size", "working"),
+    [
+        ((300, 410), (128, 192)),
+        ((1024, 1536), (512, 768)),
+        ((64, 64), (64, 64)),
+        ((4000, 6000), (1984, 3008)),
+    ],
+)
+def test_working_size(size, working):
+    assert pipeline.working_size(*size) == working
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 301), (260, 65)])
+def test_any_size_and_orientation(tiny, size):
+    out = tiny(picture(*size))
+    assert out.bokeh.shape == (*size, 3)
+    assert out.fusion_mask.shape == size
+    small = pipeline.working_size(*size)
+    assert out.rendered.shape == out.weight.shape == (*small, 3)
+    assert out.defocus.shape == small
+    assert float(out.bokeh.min()) >= 0
+    assert float(out.bokeh.max()) <= 1
+
+
+def test_a_batch_is_its_pictures(tiny):
+    batch = jnp.stack([picture(seed=1), picture(seed=2)])
+    together, alone = tiny(batch), tiny(batch[1])
+    for ours, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(ours[1], expected, atol=TWIN)
+
+
+def test_chunks_and_strips_change_nothing(tiny):
+    image = picture()
+    whole = tiny(image, layer_batch=3, strip=1000)
+    for ours, expected in zip(tiny(image, layer_batch=1, strip=40), whole, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=TWIN)
+
+
+def test_network_maps_are_clipped_unless_asked(tiny):
+    params = jax.tree.map(lambda x: x, tiny.params)
+    params.defocus["params"]["decoder"]["head3"]["bias"] = jnp.full(1, 5.0)
+    high = pipeline.D2F(tiny.config, params, {})
+    assert float(high(picture()).defocus.max()) == 1
+    assert float(high(picture(), clip=False).defocus.min()) > 2
+
+
+def test_refocus_moves_the_sharp_plane(tiny):
+    """The network's own map gives the values to focus on."""
+    image = picture()
+    plain = tiny(image)
+    focus = float(plain.defocus[10, 20])
+    moved = tiny(image, focus=focus)
+    np.testing.assert_allclose(moved.defocus, jnp.abs(plain.defocus - focus), atol=EXACT)
+    assert float(moved.defocus[10, 20]) < 1e-6
+
+
+def test_disparity_takes_the_place_of_the_network(tiny):
+    image, disparity = picture(), 3 + 5 * ramp()
+    out = tiny(image, disparity=disparity, focus=8.0)
+    expected = 1 - ramp(64, 128)
+    np.testing.assert_allclose(out.defocus, expected, atol=0.02)
+    nearest = tiny(image, disparity=disparity)
+    np.testing.assert_allclose(nearest.defocus, out.defocus, atol=EXACT)
+    # Any affine scale is the same map.
+    scaled = tiny(image, disparity=10 * disparity - 7, focus=73.0)
+    np.testing.assert_allclose(scaled.bokeh, out.bokeh, atol=1e-4)
+
+
+def test_blur_scales_the_kernels(tiny):
+    image = picture()
+    none = tiny(image, blur=0.0)
+    small = jax.image.resize(image, (64, 128, 3), "bilinear", antialias=False)
+    np.testing.assert_allclose(none.rendered, small, atol=1e-4)
+    out = tiny(image)
+    bank = jnp.asarray(kernels.kernel_bank(tiny.config.sizes, blur=1.3))
+    expected = render.weighted_layered_render(small, out.weight, out.defocus, kernels=bank)
+    np.testing.assert_allclose(tiny(image, blur=1.3).rendered, expected, atol=1e-4)
+
+
+def test_gradients_reach_every_network(tiny):
+    image = picture(64, 64)
+    bank = jnp.asarray(kernels.kernel_bank(tiny.config.sizes))
+
+    def loss(params):
+        return (pipeline.apply(tiny.config, params, image, kernels=bank).bokeh ** 2).mean()
+
+    gradients = jax.jit(jax.grad(loss))(tiny.params)
+    for network in gradients:
+        norms = [float(jnp.linalg.norm(x)) for x in jax.tree.leaves(network["params"])]
+        assert np.isfinite(norms).all()
+        assert max(norms) > 0
+
+
+def test_half_precision_networks_stay_close(tiny):
+    half = pipeline.D2F(pipeline.with_precision(tiny.config, jnp.bfloat16), tiny.params, {})
+    image = picture()
+    assert half(image).bokeh.dtype == jnp.float32
+    np.testing.assert_allclose(half(image).bokeh, tiny(image).bokeh, atol=0.1)
+
+
+@pytest.mark.parametrize("parts", [("defocus", "radiance", "fusion"), ("defocus", "radiance")])
+def test_save_and_load(tmp_path, monkeypatch, tiny, parts):
+    monkeypatch.setitem(pipeline.ARCHITECTURES, "tiny", tiny.config)
+    tree = {name: getattr(tiny.params, name) for name in parts}
+    path = tmp_path / "tiny.safetensors"
+    weights.save(path, tree, architecture="tiny", source="made", licence="CC0-1.0")
+    loaded = pipeline.load(path)
+    assert loaded.metadata["source"] == "made"
+    assert (loaded.params.fusion is None) == ("fusion" not in parts)
+    np.testing.assert_allclose(loaded(picture()).rendered, tiny(picture()).rendered, atol=EXACT)
+
+
+def test_load_refuses_what_does_not_fit(tmp_path, monkeypatch, tiny):
+    path = tmp_path / "w.safetensors"
+    header = {"source": "made", "licence": "CC0-1.0"}
+    weights.save(path, tiny.params._asdict(), architecture="d2f-unheard-of", **header)
+    with pytest.raises(ValueError, match=r"w.safetensors: weights for 'd2f-unheard-of'"):
+        pipeline.load(path)
+    weights.save(path, tiny.params._asdict(), architecture="d2f-resnext50", **header)
+    with pytest.raises(ValueError, match="arrays do not fit"):
+        pipeline.load(path)
+    with pytest.raises(ValueError, match="no such weights file"):
+        pipeline.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (jnp.zeros((63, 100, 3)), {}, "at least 64 pixels"),
+        (jnp.zeros((1, 1, 3)), {}, "at least 64 pixels"),
+        (jnp.zeros((100, 100)), {}, "h w 3"),
+        (jnp.zeros((100, 100, 3), jnp.uint8), {}, "divide by 255"),
+        (jnp.full((100, 100, 3), jnp.nan), {}, "NaN"),
+        (jnp.zeros((100, 100, 3)), {"blur": -1.0}, "factor of 0 or more"),
+        (jnp.zeros((100, 100, 3)), {"blur": 12.0}, "radius 84 px, too large"),
+        (jnp.zeros((100, 100, 3)), {"focus": float("nan")}, "finite"),
+        (jnp.zeros((100, 100, 3)), {"disparity": jnp.full((9, 9), jnp.inf)}, "fill them"),
+        (jnp.zeros((100, 100, 3)), {"disparity": jnp.zeros((9, 9, 1))}, "disparity must be"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tiny, image, options, message):
+    call = pipeline.D2F.__call__
+    with pytest.raises(ValueError, match=message) as caught:
+        getattr(call, "__wrapped__", call)(tiny, image, **options)
+    assert "\n" not in str(caught.value)
