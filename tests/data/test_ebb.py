@@ -7,12 +7,6 @@ from PIL import Image
 
 from d2f_jax.data import ebb, folder, loader
 
-# TFDS leaves a progress bar and a download manager behind; neither is ours.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 NUMBERS = (3, 20, 4223, 4224, 4399, 4400, 4693)
 
 
