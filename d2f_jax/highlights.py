@@ -7,13 +7,12 @@ the factor by which the linear light of each pixel is raised, 1 where nothing wa
 import dataclasses
 from typing import Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from d2f_jax import color
-from d2f_jax.inpaint import push_pull
+from d2f_jax.inpaint import local_maximum, push_pull
 
 
 class HighlightRule(Protocol):
@@ -44,9 +43,7 @@ class ContrastRule:
         """Gain of an encoded picture."""
         clipped = _ramp(jnp.min(image, axis=-1), self.threshold)
         # Pixels next to a clipped one share its light: they do not count as surroundings.
-        window = (1,) * (clipped.ndim - 2) + (5, 5)
-        near = jax.lax.reduce_window(clipped, 0.0, jax.lax.max, window, (1,) * clipped.ndim, "SAME")
-        known = 1 - near
+        known = 1 - local_maximum(clipped)
         luminance = color.srgb_to_linear(image) @ jnp.asarray(color.LUMINANCE, image.dtype)
         around = push_pull((known * luminance)[..., None, :, :], known)[..., 0, :, :]
         gain = 1 / jnp.clip(around, 1 / self.limit, 1.0)

@@ -5,20 +5,21 @@ gradients, and takes a few passes over the picture whatever the size of the hole
 The Lumigraph, 1996, Sec. 3.4).
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 
 _SMALLEST = 1e-12  # weights below are no knowledge
 
 
 def push_pull(
-    planes: Float[Array, "*b c h w"], weight: Float[Array, "*b h w"]
-) -> Float[Array, "*b c h w"]:
+    planes: Inexact[Array, "*b c h w"], weight: Float[Array, "*b h w"]
+) -> Inexact[Array, "*b c h w"]:
     """Completes premultiplied planes where their weight falls below 1.
 
     Args:
-      planes: Values multiplied by their weight.
+      planes: Values multiplied by their weight, real or packed to complex pairs.
       weight: How much of each pixel is known, in [0, 1].
 
     Returns:
@@ -37,7 +38,7 @@ def push_pull(
     return planes + (1 - weight)[..., None, :, :] * double(coarse, (height, width))
 
 
-def halve(planes: Float[Array, "*b h w"]) -> Float[Array, "*b p q"]:
+def halve(planes: Inexact[Array, "*b h w"]) -> Inexact[Array, "*b p q"]:
     """Averages blocks of 2x2 pixels; an odd last row or column is repeated."""
     height, width = planes.shape[-2:]
     border = [(0, 0)] * (planes.ndim - 2) + [(0, height % 2), (0, width % 2)]
@@ -46,11 +47,17 @@ def halve(planes: Float[Array, "*b h w"]) -> Float[Array, "*b p q"]:
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
-def double(planes: Float[Array, "*b p q"], size: tuple[int, int]) -> Float[Array, "*b h w"]:
+def double(planes: Inexact[Array, "*b p q"], size: tuple[int, int]) -> Inexact[Array, "*b h w"]:
     """Undoes `halve` by linear interpolation between the centres of the blocks, cut to `size`."""
     height, width = size
     planes = jnp.swapaxes(_double_last(planes), -2, -1)
     return jnp.swapaxes(_double_last(planes), -2, -1)[..., :height, :width]
+
+
+def local_maximum(plane: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
+    """Largest value of the 5x5 pixels around each one."""
+    window = (1,) * (plane.ndim - 2) + (5, 5)
+    return jax.lax.reduce_window(plane, -jnp.inf, jax.lax.max, window, (1,) * plane.ndim, "SAME")
 
 
 def _double_last(planes: Array) -> Array:

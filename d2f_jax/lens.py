@@ -20,7 +20,7 @@ from jax import Array
 from jaxtyping import Float
 
 from d2f_jax import convolution
-from d2f_jax.inpaint import double, halve, push_pull
+from d2f_jax.inpaint import double, halve, local_maximum, push_pull
 from d2f_jax.kernels import Aperture, Vignetted, lens_kernel
 from d2f_jax.tiles import over_tiles
 
@@ -28,6 +28,7 @@ FINE_RADIUS = 64
 """Layers up to this radius [px] are rendered at full size, up to twice of it at half size, ..."""
 
 _CONNECTED = 4  # layers that a surface may cross between two pixels of the picture
+_TILE_OVERLAP = 32  # pixels, a multiple of the coarser blocks of `push_pull`
 _STEEPEST = 10.0  # layers; a steeper surface counts as a step in depth
 _NOTHING = 1e-6  # coverage below is none
 
@@ -92,12 +93,10 @@ def blur(
         opening = Vignetted(aperture=aperture, shift=(right, down)) if cat_eye else aperture
         return layers(radiance, coc_radius, aperture=opening)
 
-    tile = min(tile or max(size), max(size))
-    if (
-        cat_eye
-    ):  # the opening changes over the picture: at least about eight tiles, half overlapping
-        tile = min(tile, max(2 * -(-max(size) // 8), 2))
-    overlap = tile // 2 if cat_eye else tile // 16
+    tile, overlap = tile or max(size), _TILE_OVERLAP
+    if cat_eye:  # the opening changes with the place: eight half overlapping tiles or more
+        tile = min(tile, 2 * _TILE_OVERLAP * -(-max(size) // (8 * _TILE_OVERLAP)))
+        overlap = tile // 2
     tiled = over_tiles(blur_tile, canvases, size=size, margin=margin, tile=tile, overlap=overlap)
     return jnp.moveaxis(tiled, -3, -1)
 
@@ -142,23 +141,26 @@ def blur_layers(
     reach = _surface_reach(layer, coc_radius)
     size = (layer.shape[-2] - 2 * margin, layer.shape[-1] - 2 * margin)
     covered = jnp.zeros((*layer.shape[:-2], *size), layer.dtype)
-    light = jnp.zeros((*layer.shape[:-2], 3, *size), layer.dtype)
+    planes = jnp.concatenate([radiance, jnp.ones_like(radiance[..., :1, :, :])], axis=-3)
+    planes = convolution.pack(planes)  # red with blue, green with coverage
+    light = jnp.zeros((*layer.shape[:-2], 2, *size), planes.dtype)
     carry = _Laid(light, covered, jnp.stack([covered] * _CONNECTED))
     for level, indices in _levels(plan):
         level_margin = _level_margin(plan.radii, level)
-        scene = _crop(_Scene(radiance, layer, reach), margin - level_margin, level)
+        scene = _crop(_Scene(planes, layer, reach), margin - level_margin, level)
         blurred = functools.partial(
             _blurred_layer, scene, level=level, margin=level_margin, size=size, aperture=aperture
         )
         lay = functools.partial(_lay_chunk, scene.layer, blurred)
         carry = _over_chunks(lay, carry, indices, radii, layer_batch)
-    return carry.light / jnp.maximum(carry.covered, _NOTHING)[..., None, :, :]
+    light = carry.light / jnp.maximum(carry.covered, _NOTHING)[..., None, :, :]
+    return convolution.unpack(light, 3)
 
 
 class _Scene(NamedTuple):
     """What the layers are cut from, extended by the margin of a level."""
 
-    radiance: Array  # ... 3 p q
+    planes: Array  # ... 2 p q, light and a plane of ones, packed to complex pairs
     layer: Array  # ... p q, fractional signed index
     reach: Array  # ... p q, how many layers behind it a pixel's own surface may go on
 
@@ -166,7 +168,7 @@ class _Scene(NamedTuple):
 class _Laid(NamedTuple):
     """The composition so far, near to far."""
 
-    light: Array  # ... 3 h w
+    light: Array  # ... 2 h w, packed like the planes
     covered: Array  # ... h w, share of the lens that is taken
     before: Array  # i ... h w, `covered` as it was i + 1 layers ago
 
@@ -196,12 +198,11 @@ def _over_chunks(lay, carry, indices, radii, layer_batch):
 def _lay_chunk(layer, blurred_layer, carry, chunk):
     """Blurs some layers side by side and lays them one after the other."""
     cover = jax.vmap(functools.partial(_membership, layer))(chunk.index)
-    shape = (len(chunk.index), *carry.light.shape[:-3], 4, *carry.light.shape[-2:])
     # Many layers of a picture (and most of a tile) are empty: those cost nothing.
     blurred = jax.lax.cond(
         jnp.any(cover > 0),
         lambda: jax.vmap(blurred_layer)(chunk.index, chunk.radius),
-        lambda: jnp.zeros(shape, carry.light.dtype),
+        lambda: jnp.zeros((len(chunk.index), *carry.light.shape), carry.light.dtype),
     )
     for i in range(len(chunk.index)):
         laid = _lay(carry, blurred[i])
@@ -211,24 +212,23 @@ def _lay_chunk(layer, blurred_layer, carry, chunk):
 
 def _lay(laid: _Laid, layer: Array) -> _Laid:
     """Lays one blurred layer, premultiplied by its coverage, behind the others."""
-    coverage = jnp.clip(layer[..., 3, :, :], 0.0, 1.0)
+    coverage = jnp.clip(layer[..., 1, :, :].imag, 0.0, 1.0)
     # Seen through what separate surfaces leave free, and not more than there is left.
     share = jnp.minimum(coverage * (1 - laid.before[-1]), 1 - laid.covered)
     scale = share / jnp.maximum(coverage, _NOTHING)
     return _Laid(
-        laid.light + scale[..., None, :, :] * layer[..., :3, :, :],
+        laid.light + scale[..., None, :, :] * layer,
         laid.covered + share,
         jnp.concatenate([laid.covered[None], laid.before[:-1]]),
     )
 
 
 def _blurred_layer(scene, index, radius, *, level, margin, size, aperture):
-    """Cuts out one layer, completes it under nearer surfaces and blurs it: `... 4 h w`."""
+    """Cuts out one layer, completes it under nearer surfaces and blurs it: `... 2 h w`."""
     cover = _membership(scene.layer, index)
     # Whatever is farther, or goes on behind as the same surface, is known not to hide this layer.
     known = jnp.clip(index + 1 + scene.reach - scene.layer, 0.0, 1.0)
-    cover = cover[..., None, :, :]
-    planes = jnp.concatenate([cover * scene.radiance, cover], axis=-3)
+    planes = cover[..., None, :, :] * scene.planes
     for _ in range(level):
         planes, known = halve(planes), halve(known)
     planes = push_pull(planes, known)
@@ -238,8 +238,8 @@ def _blurred_layer(scene, index, radius, *, level, margin, size, aperture):
     fast = (convolution.fast_size(height), convolution.fast_size(width))
     border = [(0, 0)] * (planes.ndim - 2) + [(0, fast[0] - height), (0, fast[1] - width)]
     spectrum = jnp.fft.fft2(lens_kernel(aperture, radius / scale, fast))
-    packed = convolution.convolve_packed(convolution.pack(jnp.pad(planes, border)), spectrum)
-    planes = convolution.unpack(packed, 4)[..., :height, :width]
+    planes = convolution.convolve_packed(jnp.pad(planes, border), spectrum)
+    planes = planes[..., :height, :width]
     for _ in range(level):
         planes = double(planes, (2 * planes.shape[-2], 2 * planes.shape[-1]))
     return planes[..., margin : margin + size[0], margin : margin + size[1]]
@@ -275,11 +275,8 @@ def _surface_reach(layer: Array, coc_radius: Array) -> Array:
             jnp.concatenate([first, ahead], axis), jnp.concatenate([ahead, last], axis)
         )
 
-    # It decides what hides what; no gradient should pull on that.
-    layer, coc_radius = jax.lax.stop_gradient((layer, coc_radius))
-    slopes = jnp.sqrt(slope(-2) ** 2 + slope(-1) ** 2)
-    window = (1,) * (layer.ndim - 2) + (5, 5)
-    slopes = jax.lax.reduce_window(slopes, 0.0, jax.lax.max, window, (1,) * layer.ndim, "SAME")
+    slopes = jnp.maximum(slope(-2), slope(-1))
+    slopes = local_maximum(slopes)  # a pixel next to a step takes the slope of its surface
     return 1 + jnp.minimum(2 * slopes * jnp.abs(coc_radius), _STEEPEST)
 
 
@@ -295,8 +292,9 @@ def _crop(scene: _Scene, cut: int, level: int) -> _Scene:
 
 
 def _level_margin(radii: tuple[float, ...], level: int) -> int:
+    # Whole blocks of 8 keep the fine levels of `push_pull` where they are, whatever the margin.
     block = 2**level
-    return block * (int(np.ceil(min(radii[-1] / block, FINE_RADIUS))) + 1)
+    return 8 * block * (int(min(radii[-1] / block, FINE_RADIUS)) // 8 + 1)
 
 
 def _levels(plan: LayerPlan) -> list[tuple[int, list[int]]]:

@@ -165,9 +165,10 @@ def lens_blur(
     _check_picture(image, disparity, "disparity")
     if encoding not in get_args(Encoding):
         raise ValueError(f"encoding is one of {', '.join(get_args(Encoding))}, got {encoding!r}")
-    if layer_batch < 1 or (tile is not None and tile < 16):
+    if layer_batch < 1 or (tile is not None and (tile < 64 or tile % 32)):
         raise ValueError(
-            f"layer_batch is at least 1 and tile at least 16, got {layer_batch} and {tile}"
+            f"layer_batch is at least 1 and tile a multiple of 32 from 64 on, "
+            f"got layer_batch={layer_batch} and tile={tile}"
         )
     if not 0 <= cat_eye <= 1.5:
         raise ValueError(f"cat_eye is in [0, 1.5], got {cat_eye}")
