@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def lens(monkeypatch):
     fake = FakeLens()
-    monkeypatch.setattr(render, "lens_blur", fake, raising=False)
+    monkeypatch.setattr(render, "lens_blur", fake)
     return fake
 
 
@@ -163,6 +163,15 @@ def test_convert_hands_over_its_paths(monkeypatch, capsys):
     assert capsys.readouterr().out == "out.safetensors\n"
 
 
+def test_evaluate_prints_and_writes_scores(here, capsys):
+    for folder in ("ours", "theirs"):
+        Path(folder).mkdir()
+        save_picture(Path(folder) / "a.png", height=96, width=128)
+    assert cli.main(["evaluate", "ours", "theirs", "--output", "scores"]) == 0
+    assert "PSNR" in capsys.readouterr().out
+    assert listing(here / "scores") == ["scores.json", "scores.md", "worst.jpg"]
+
+
 def test_help_and_version(capsys):
     for command in (["--help"], ["bokeh", "--help"], ["convert", "-h"]):
         assert cli.main(command) == 0
@@ -186,8 +195,8 @@ def test_interruption_is_no_crash(here, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of {bokeh, convert}; see d2f --help"),
-        (["bokhe", "a.png"], "bokhe, a.png Available subcommands: bokeh, convert"),
+        ([], "Expected one of {bokeh, convert, evaluate}; see d2f --help"),
+        (["bokhe", "a.png"], "bokhe, a.png Available subcommands: bokeh, convert, evaluate"),
         (["bokeh"], "no photographs named: d2f bokeh IMAGE"),
         (["bokeh", "a.png", "--outptu", "x"], "--outptu, x Perhaps you meant: --output FILE|DIR"),
         (["bokeh", "a.png", "--renderer", "gl"], "invalid choice 'gl' for argument '--renderer'"),
@@ -204,6 +213,8 @@ def test_interruption_is_no_crash(here, monkeypatch, capsys):
         (["bokeh", "a.png", "--output", "none/a.png"], "none: no such folder"),
         (["bokeh", "a.png", "--weights", "none"], "none: no such weights file"),
         (["bokeh", "a.png", "--weights", "a.png"], "a.png: not a safetensors file"),
+        (["evaluate", "none", "none"], "none"),
+        (["evaluate", "a.png"], "Missing from d2f evaluate: TRUTHS"),
         (["convert", "--stage1", "a"], "Missing from d2f convert: OUT.safetensors --stage2 B.pth"),
         (["convert", "--stage1", "a", "--stage2", "b", "./b"], "b: would replace a checkpoint"),
         (["convert", "--stage1", "a", "--stage2", "b", "c"], "a: no such checkpoint"),
@@ -346,7 +357,7 @@ def test_no_memory_is_a_message(here, monkeypatch, capsys):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(render, "lens_blur", fail, raising=False)
+    monkeypatch.setattr(render, "lens_blur", fail)
     line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy")
     assert line == "d2f: a.png: not enough memory; scale the picture down"
 
@@ -356,6 +367,38 @@ def test_no_memory_is_a_message(here, monkeypatch, capsys):
 def test_no_words_lead_to_a_traceback(words):
     with tempfile.TemporaryDirectory() as folder:
         assert cli.main(["bokeh", f"{folder}/none.png", *words]) in (1, 2)
+
+
+# --- With the real renderer -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_sample_through_the_lens(here):
+    samples = ROOT / "docs" / "samples"
+    picture = str(samples / "motorcycle.jpg")
+    disparity = str(samples / "motorcycle_disparity.png")
+    command = ["bokeh", picture, "--disparity", disparity, "--focus", "400,330"]
+    assert cli.main([*command, "--output", "bokeh.png"]) == 0
+    before, bokeh = (np.float32(read(name)) / 255 for name in (picture, "bokeh.png"))
+    detail = [np.abs(np.diff(image, axis=1)) for image in (before, bokeh)]
+    wall, engine = np.s_[20:90, 20:280], np.s_[280:360, 340:460]
+    assert detail[1][wall].mean() < 0.2 * detail[0][wall].mean()
+    assert detail[1][engine].mean() > 0.8 * detail[0][engine].mean()
+    light = [
+        (image**2.2).mean() for image in (before, bokeh)
+    ]  # about linear; it is spread, not lost
+    assert light[1] == pytest.approx(light[0], rel=0.03)
+
+
+def test_no_blur_is_no_change(here):
+    command = ["bokeh", "a.png", "--disparity", "a.npy", "--blur", "0"]
+    assert cli.main(command) == 0
+    np.testing.assert_array_equal(read("a_bokeh.png"), make_picture())
+
+
+def read(name):
+    with Image.open(name) as picture:
+        return np.asarray(picture)
 
 
 # --- As a program ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tests.fakes import FakeD2F, FakeLens, make_disparity, make_picture
 @pytest.fixture
 def lens(monkeypatch):
     fake = FakeLens()
-    monkeypatch.setattr(render, "lens_blur", fake, raising=False)
+    monkeypatch.setattr(render, "lens_blur", fake)
     return fake
 
 
