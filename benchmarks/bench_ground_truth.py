@@ -4,12 +4,13 @@
 
 A suite is a folder of scenes. A scene holds `meta.json` (`samples`: a list of `image`, `linear`,
 `focus` and `K`), `all_in_focus.png`, `all_in_focus_linear.npz` (`rgb`), `disparity.npz`
-(`disparity`) and the bokeh images. The signed radius of a pixel is `K * (disparity - focus)` pixels.
+(`disparity`) and the bokeh images. The signed radius of a pixel is `K * (disparity - focus)`
+pixels.
 
 Scores are taken on sRGB values clipped to [0, 1], as means over the images of the suite:
 - PSNR, and SSIM with a Gaussian window (sigma 1.5, population covariance, channel mean);
-- PSNR near depth edges: pixels less than 11 rows and columns away from one where the disparity spans
-  more than 0.05 within 3x3 pixels;
+- PSNR near depth edges: pixels less than 11 rows and columns away from one where the disparity
+  spans more than 0.05 within 3x3 pixels;
 - PSNR in focus: pixels with a radius below 1 px, images without any left out;
 - seconds: of a second call, in which nothing is compiled, on this machine.
 """
