@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from d2f_jax import convert
 from d2f_jax.convolution import fast_size
@@ -122,10 +122,11 @@ class DirectRenderer(nn.Module):
 class FastRenderer(nn.Module):
     """The same in one pass over seven planes, by FFT from kernels of `direct_below` on.
 
-    The spectra of the kernels are kept from call to call.
+    Pairs of planes travel as one complex plane: on a CPU that took half the time of `rfft2`. The
+    spectra of the kernels are kept from call to call.
     """
 
-    def __init__(self, sizes: Sequence[int] = PAPER_SIZES, direct_below: int = 7) -> None:
+    def __init__(self, sizes: Sequence[int] = PAPER_SIZES, direct_below: int = 12) -> None:
         super().__init__()
         for index, size in enumerate(sizes):
             self.register_buffer(f"kernel{index}", torch.from_numpy(soft_disk(size)), False)
@@ -135,20 +136,13 @@ class FastRenderer(nn.Module):
 
     def forward(self, image: Tensor, weight: Tensor, defocus: Tensor) -> Tensor:
         """Renders weighted image over weight, front to back."""
-        height, width = image.shape[-2:]
-        radius, steps = self.sizes[-1] // 2, len(self.sizes) - 1
-        planes = torch.cat(
-            (weight * image, weight.expand_as(image), torch.ones_like(defocus)), dim=1
-        )
-        size = (fast_size(height + 2 * radius), fast_size(width + 2 * radius))
-        padded, padded_defocus = (
-            F.pad(
-                F.pad(x, 4 * (radius,), "reflect"),
-                (0, size[1] - x.shape[-1] - 2 * radius, 0, size[0] - x.shape[-2] - 2 * radius),
-            )
-            for x in (planes, defocus)
-        )
-        spectra = self.spectra_for(size)
+        steps = len(self.sizes) - 1
+        ones = torch.ones_like(defocus)
+        planes = torch.cat((weight * image, ones, weight.expand_as(image), ones), dim=1)
+        padded, padded_defocus = self.pad(planes), self.pad(defocus)
+        packed = torch.complex(padded[:, :4], padded[:, 4:])
+        spectra = self.spectra_for((packed.shape[-2], packed.shape[-1]))
+
         mask = layer_mask(defocus, 0, steps)
         total, free = mask * planes, 1 - mask
         for layer in range(1, steps + 1):
@@ -156,21 +150,30 @@ class FastRenderer(nn.Module):
                 masked = layer_mask(defocus, layer, steps) * planes
                 blurred = blur_direct(masked, self.get_buffer(f"kernel{layer}"))
             else:
-                masked = layer_mask(padded_defocus, layer, steps) * padded
-                blurred = torch.fft.irfft2(torch.fft.rfft2(masked) * spectra[layer], s=size)
-                blurred = blurred[..., radius : radius + height, radius : radius + width]
+                masked = layer_mask(padded_defocus, layer, steps) * packed
+                blurred = torch.fft.ifft2(torch.fft.fft2(masked) * spectra[layer])
+                blurred = blurred[..., : defocus.shape[-2], : defocus.shape[-1]]
+                blurred = torch.cat((blurred.real, blurred.imag), dim=1)
             total = total + free * blurred
-            free = free * (1 - blurred[:, -1:])
-        return total[:, :3] / (total[:, 3:6] + _EPSILON)
+            free = free * (1 - blurred[:, 3:4])
+        return total[:, :3] / (total[:, 4:7] + _EPSILON)
+
+    def pad(self, planes: Tensor) -> Tensor:
+        """Reflects by the largest radius, then fills up to a fast size."""
+        radius = self.sizes[-1] // 2
+        planes = F.pad(planes, 4 * (radius,), "reflect")
+        height, width = planes.shape[-2:]
+        return F.pad(planes, (0, fast_size(width) - width, 0, fast_size(height) - height))
 
     def spectra_for(self, size: tuple[int, int]) -> list[Tensor]:
-        """Spectra of all kernels on a grid, their centre at the origin."""
+        """Spectra of all kernels on a grid, so placed that the picture comes out at the origin."""
         if size not in self.spectra:
-            spectra = []
+            radius, spectra = self.sizes[-1] // 2, []
             for index, side in enumerate(self.sizes):
                 kernel = self.get_buffer(f"kernel{index}")
                 grid = F.pad(kernel, (0, size[1] - side, 0, size[0] - side))
-                spectra.append(torch.fft.rfft2(grid.roll((-(side // 2), -(side // 2)), (0, 1))))
+                shift = -(radius + side // 2)
+                spectra.append(torch.fft.fft2(grid.roll((shift, shift), (0, 1))))
             self.spectra[size] = spectra
         return self.spectra[size]
 
