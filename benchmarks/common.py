@@ -84,7 +84,7 @@ def torch_device() -> torch.device | None:
 def to_torch(image: Any) -> torch.Tensor:
     """`h w c` or `h w` to a batch of one, channels first, on PyTorch's device."""
     array = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)[None]
-    return torch.from_numpy(np.ascontiguousarray(array)).to(torch_device())
+    return torch.from_numpy(np.array(array, order="C")).to(torch_device())
 
 
 def from_torch(tensor: torch.Tensor) -> np.ndarray:
@@ -114,7 +114,7 @@ def measure(
     Args:
       case: What is measured, for the table.
       contenders: Ours first.
-      tolerance: Largest absolute difference from ours.
+      tolerance: Largest difference from ours, see `compare`.
       repetitions: Timed rounds. Every other round runs in the opposite order.
       pause: Seconds before each call, in which idle threads of the other runtime fall asleep.
 
@@ -162,7 +162,7 @@ def measure(
 def compare(
     case: str, views: Mapping[str, Mapping[str, Any]], tolerance: float
 ) -> dict[str, float]:
-    """Largest absolute difference of each contender from the first.
+    """Largest difference of each contender from the first, over the first's largest value or 1.
 
     Raises:
       ValueError: if one exceeds the tolerance or is not a number.
@@ -177,7 +177,8 @@ def compare(
                 raise ValueError(
                     f"{case}: {field} of {name} has shape {np.shape(array)}, ours {reference.shape}"
                 )
-            difference = float(np.abs(reference - np.asarray(array, np.float64)).max())
+            scale = max(1.0, float(np.abs(reference).max()))
+            difference = float(np.abs(reference - np.asarray(array, np.float64)).max()) / scale
             if not difference <= tolerance:
                 raise ValueError(
                     f"{case}: {field} of {name} differs from ours by {difference:.2g}, more than "
