@@ -41,4 +41,4 @@ def _row(case: str, name: str, command: list[str], rounds: int) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(common.parser(__doc__).parse_args()) else 1)
+    sys.exit(common.run(main, __doc__))

@@ -57,4 +57,4 @@ def row(planes: jax.Array, size: int, options: argparse.Namespace) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(common.parser(__doc__).parse_args()) else 1)
+    sys.exit(common.run(main, __doc__))

@@ -130,4 +130,4 @@ def _view_bokeh(bokeh: torch.Tensor) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(common.parser(__doc__).parse_args()) else 1)
+    sys.exit(common.run(main, __doc__))

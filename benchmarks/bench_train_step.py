@@ -1,4 +1,4 @@
-"""Times a training step of stage 1: forward, backward and Adam of the defocus and radiance networks.
+"""Times a training step of stage 1: forward, backward, Adam of defocus and radiance network.
 
 The loss is the mean absolute difference between the rendered bokeh and a target. Batch
 normalisation uses the statistics of the batch. The first step's loss and gradient norms are
@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> Path:
             (common.TORCH, torch_baseline.DirectRenderer()),
             (common.STRONG, torch_baseline.FastRenderer()),
         ):
-            net = torch_baseline.load(params._asdict(), render).to(place).train()
+            net: Any = torch_baseline.load(params._asdict(), render).to(place).train()
             if name == common.STRONG:
                 net = net.to(memory_format=torch.channels_last)
             step = Theirs(net)
@@ -112,7 +112,7 @@ class Theirs:
         bokeh, _, _ = self.net.stage1(images)
         loss = (bokeh - targets).abs().mean()
         loss.backward()
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self.weights])
+        norm = torch.nn.utils.get_total_norm([w.grad for w in self.weights if w.grad is not None])
         self.optimizer.step()
         return loss.detach(), norm
 
@@ -122,4 +122,4 @@ def _logs(loss: Any, norm: Any) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(common.parser(__doc__).parse_args()) else 1)
+    sys.exit(common.run(main, __doc__))

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -231,6 +232,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     options.add_argument("--results", type=Path, metavar="DIR", help="folder for the results")
     return options
+
+
+def run(main: Callable[[argparse.Namespace], Path], description: str | None) -> int:
+    """Runs a benchmark as a command; 1 and one line where results differ or input is wrong."""
+    try:
+        main(parser(description).parse_args())
+    except ValueError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def rounds(options: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ def parameters(config: pipeline.D2FConfig, image: Array) -> pipeline.D2FParams:
     apply: Any = functools.partial(jax.jit(config.defocus_net.apply), params.defocus)
     raw = apply(small)
     scale = 0.96 / (raw.max() - raw.min())
-    head = params.defocus["params"]["decoder"]["head3"]
+    head = params.defocus["params"]["decoder"]["head"]["conv3"]
     head["bias"] = scale * (head["bias"] - raw.min()) + 0.02
     head["kernel"] = scale * head["kernel"]
     return params

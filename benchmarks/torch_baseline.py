@@ -382,18 +382,3 @@ def load(params: Mapping[str, Any], renderer: nn.Module | None = None) -> Pipeli
     if missing or unexpected:
         raise ValueError(f"parameters do not fit: missing {missing}, unexpected {unexpected}")
     return net.eval()
-
-
-def compile_networks(net: Pipeline) -> str:
-    """Runs the networks through `torch.compile`; says what became of it.
-
-    The renderer stays eager: the compiler makes no code for complex numbers, and it was no faster.
-    """
-    device = next(net.parameters()).device
-    try:
-        midas, blend = (torch.compile(part, dynamic=False) for part in (net.midas, net.blend))
-        midas(torch.zeros(1, 3, 64, 64, device=device))  # a trial: is there a compiler?
-    except Exception as error:  # whatever the compiler of this machine stumbles over
-        return f"torch.compile failed ({type(error).__name__}), networks run eagerly"
-    net.midas, net.blend = midas, blend
-    return "networks through torch.compile, channels last"
