@@ -30,7 +30,8 @@ def main(options: argparse.Namespace) -> Path:
     height, width = (384, 512) if options.quick else (1024, 1536)
     image = inputs.photograph(height, width)
     config = pipeline.D2FConfig()
-    d2f = pipeline.D2F(config, inputs.parameters(config, image), {})
+    small = resize.bilinear(image, pipeline.working_size(height, width))
+    d2f = pipeline.D2F(config, inputs.parameters(config, small[None]), {})
     theirs, notes = _torch_pipelines(d2f, options)
     checkout = None
     if options.official and common.torch_device() is not None:

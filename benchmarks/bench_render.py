@@ -104,11 +104,11 @@ def _scene(height: int, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     )
 
 
-def _torch_renderers(options: argparse.Namespace) -> dict:
+def _torch_renderers(options: argparse.Namespace) -> dict[str, Callable[..., torch.Tensor]]:
     place = common.torch_device()
     if place is None:
         return {}
-    renderers = {
+    renderers: dict[str, Callable[..., torch.Tensor]] = {
         common.TORCH: torch_baseline.DirectRenderer().to(place),
         common.STRONG: torch_baseline.FastRenderer().to(place),
     }

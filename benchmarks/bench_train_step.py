@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> Path:
     images = jnp.stack([inputs.photograph(side, side, seed=n) for n in range(batch)])
     targets = jnp.stack([inputs.photograph(side, side, seed=9 + n) for n in range(batch)])
     config = pipeline.D2FConfig()
-    params = inputs.parameters(config, images[0])
+    params = inputs.parameters(config, images, train=True)
 
     contenders = [
         common.ours(Ours(config, params), images, targets, view=lambda x: _logs(*x)),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from d2f_jax import pipeline, resize
+from d2f_jax import pipeline
 
 
 def photograph(height: int, width: int, *, seed: int = 0) -> Array:
@@ -32,16 +32,25 @@ def weight_map(height: int, width: int, *, seed: int = 2) -> Array:
     return jnp.asarray(np.stack(planes, axis=-1))
 
 
-def parameters(config: pipeline.D2FConfig, image: Array) -> pipeline.D2FParams:
-    """Random parameters whose defocus map of this picture spans [0.02, 0.98].
+def parameters(
+    config: pipeline.D2FConfig, images: Array, *, train: bool = False
+) -> pipeline.D2FParams:
+    """Random parameters whose defocus map of these pictures spans [0.02, 0.98].
 
     The last layer of the defocus network is scaled for it; otherwise the map of an untrained
     network would lie in one layer, or in none and leave the picture black.
+
+    Args:
+      config: The networks.
+      images: Pictures at working size, `b h w 3`.
+      train: Whether batch normalisation uses the statistics of these pictures.
     """
     params = pipeline.init(config, jax.random.key(0))
-    small = resize.bilinear(image, pipeline.working_size(*image.shape[-3:-1]))
-    apply: Any = functools.partial(jax.jit(config.defocus_net.apply), params.defocus)
-    raw = apply(small)
+    apply: Any = functools.partial(
+        config.defocus_net.apply, train=train, mutable=["batch_stats"] if train else False
+    )
+    raw = jax.jit(apply)(params.defocus, images)
+    raw = raw[0] if train else raw
     scale = 0.96 / (raw.max() - raw.min())
     head = params.defocus["params"]["decoder"]["head"]["conv3"]
     head["bias"] = scale * (head["bias"] - raw.min()) + 0.02
