@@ -5,7 +5,7 @@ the factor by which the linear light of each pixel is raised, 1 where nothing wa
 """
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,6 +15,7 @@ from d2f_jax import color
 from d2f_jax.inpaint import local_maximum, push_pull
 
 
+@runtime_checkable
 class HighlightRule(Protocol):
     """Any hashable callable `image -> gain` is a rule."""
 

@@ -10,7 +10,7 @@ from which `lens_kernel` makes a kernel of any radius.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +125,7 @@ def kernel_bank(
     return bank
 
 
+@runtime_checkable
 class Aperture(Protocol):
     """An opening of the lens: how much light passes at each point of it.
 
