@@ -66,6 +66,10 @@ class Convention:
 
 CONVENTIONS = (
     Convention(
+        name="gaussian",
+        note="whole picture, Gaussian window 11 / 1.5 (BokehMe)",
+    ),
+    Convention(
         name="8bit-uniform",
         note="8-bit files, SSIM as scikit-image's default: 7x7 uniform window (DMSHN)",
         eight_bit=True,
@@ -73,7 +77,7 @@ CONVENTIONS = (
         sample_covariance=True,
     ),
     Convention(
-        name="float-gaussian",
+        name="crop4-gaussian",
         note="centre crop to a multiple of 4, Gaussian window 11 / 1.5 (Bokehlicious)",
         multiple=4,
     ),
@@ -96,6 +100,14 @@ CONVENTIONS = (
     ),
 )
 """The conventions in use, each with the project it was read in."""
+
+LIKELY = CONVENTIONS[0]
+LIKELY_REASON = (
+    "The paper of D2F names no convention. BokehMe, by the same group, published its script "
+    "(JuewenPeng/BokehMe, issue 4): whole picture, peak 1, Gaussian window 11 / 1.5; the organiser "
+    "of the EBB! challenge uses that window too (PyNET-Bokeh). So `gaussian` is the most likely "
+    "one; scikit-image's default (`8bit-uniform`) cannot be ruled out."
+)
 
 
 def score(

@@ -262,7 +262,7 @@ class D2F:
             focus=focus,
             clip=clip,
             layer_batch=layer_batch or _layer_batch(image, self.config),
-            strip=strip or (None if height * width <= 2**21 else max(64, 2**21 // width)),
+            strip=strip or max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width),
         )
 
 
@@ -303,6 +303,9 @@ def with_precision(config: D2FConfig, dtype: Any) -> D2FConfig:
         radiance_net=config.radiance_net.clone(dtype=dtype),
         fusion_net=config.fusion_net.clone(dtype=dtype),
     )
+
+
+_STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
 
 
 @functools.lru_cache(maxsize=8)

@@ -28,26 +28,33 @@ def bilinear(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Ar
     return image
 
 
-def double_aligned(features: Float[Array, "*b h w c"]) -> Float[Array, "*b p q c"]:
-    """Doubles both sides with the corner pixels kept in place (align_corners=True)."""
-    height, width, channels = features.shape[-3:]
-    size = (2 * height, 2 * width)
-    # Corners at 0 and n - 1 stay put; a side of one pixel has no two corners and is repeated.
-    scale = jnp.array([(2 * n - 1) / (n - 1) if n > 1 else 2.0 for n in (height, width)])
-    shift = jnp.array([0.5 if n > 1 else 0.0 for n in (height, width)])
-    return jax.image.scale_and_translate(
-        features,
-        (*features.shape[:-3], *size, channels),
-        (features.ndim - 3, features.ndim - 2),
-        scale,
-        shift * (1 - scale),
-        "linear",
-        antialias=False,
-    )
-
-
 def double(features: Float[Array, "*b h w c"]) -> Float[Array, "*b p q c"]:
     """Doubles both sides, pixel centres at half integers (align_corners=False)."""
-    height, width, channels = features.shape[-3:]
-    shape = (*features.shape[:-3], 2 * height, 2 * width, channels)
-    return jax.image.resize(features, shape, "bilinear", antialias=False)
+    for axis in (-3, -2):
+        quarter = jnp.full(features.shape[axis], 0.25, features.dtype)
+        features = _double_axis(features, axis, quarter, quarter)
+    return features
+
+
+def double_aligned(features: Float[Array, "*b h w c"]) -> Float[Array, "*b p q c"]:
+    """Doubles both sides with the corner pixels kept in place (align_corners=True)."""
+    for axis in (-3, -2):
+        n = features.shape[axis]
+        back = jnp.arange(n, dtype=features.dtype) / (2 * n - 1)
+        features = _double_axis(features, axis, back, back[::-1])
+    return features
+
+
+def _double_axis(
+    x: Float[Array, "..."], axis: int, back: Float[Array, " n"], ahead: Float[Array, " n"]
+) -> Float[Array, "..."]:
+    """Makes two pixels of each: one leans on the pixel before it, one on the pixel after it."""
+    axis += x.ndim
+    others = [other for other in range(x.ndim) if other != axis]
+    back, ahead = jnp.expand_dims(back, others), jnp.expand_dims(ahead, others)
+    first, last = jax.lax.slice_in_dim(x, 0, 1, axis=axis), x.shape[axis] - 1
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, last, axis=axis)], axis)
+    final = jax.lax.slice_in_dim(x, last, last + 1, axis=axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, last + 1, axis=axis), final], axis)
+    pair = jnp.stack([x + back * (before - x), x + ahead * (after - x)], axis=axis + 1)
+    return pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])

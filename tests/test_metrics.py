@@ -75,7 +75,7 @@ def test_border_and_multiple_crop_the_centre(pair):
     inner = (x[32:-32, 32:-32] for x in pair)
     plain = dataclasses.replace(convention("border32-gaussian"), border=0)
     np.testing.assert_allclose(got, metrics.score(*inner, plain), rtol=1e-5)
-    got = metrics.score(prediction, reference, convention("float-gaussian"))
+    got = metrics.score(prediction, reference, convention("crop4-gaussian"))
     inner = (x[1:89] for x in pair)
     np.testing.assert_allclose(got, metrics.score(*inner, plain), rtol=1e-5)
 

@@ -204,7 +204,14 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             tree = _ArrayUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise ValueError(f"{path} is not a pickle of plain arrays: {error}") from error
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path} holds a {type(tree).__name__}, not arrays by name")

@@ -1,0 +1,82 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2f_jax import pipeline
+from d2f_jax.data import synthetic
+from train import evaluate
+
+
+def sharp(image):
+    """A model that blurs nothing."""
+    return SimpleNamespace(bokeh=image)
+
+
+def ebb_like(root, numbers):
+    rng = np.random.default_rng(0)
+    for number in numbers:
+        for kind in ("input", "bokeh"):
+            path = root / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (80, 90, 3), np.uint8)).save(path)
+
+
+def test_a_model_is_scored_against_the_bokeh():
+    source = synthetic.Synthetic(synthetic.SyntheticConfig(size=(80, 96)), 3)
+    scored = evaluate.evaluate(sharp, ["a", "b", "c"], source)
+    sample = source[1]
+    wanted = -10 * np.log10(np.mean((sample["image"] - sample["bokeh"]) ** 2))
+    np.testing.assert_allclose(scored.scores["b"]["gaussian PSNR"], wanted, rtol=1e-5)
+    assert list(scored.scores) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate.evaluate(sharp, [], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["5", "4224", "4399", "4400"]),
+        ({"split": "val294"}, ["4400"]),
+        ({"split": "val470"}, ["4224", "4399", "4400"]),
+        ({"split": "val470", "limit": 2}, ["4224", "4399"]),
+    ],
+)
+def test_the_split_chooses_by_number(tmp_path, options, names):
+    ebb_like(tmp_path, (5, 4224, 4399, 4400))
+    config = evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path, **options)
+    got, source = evaluate.open_source(config)
+    assert got == names
+    assert len(source) == len(names)
+
+
+def test_synthetic_pairs_are_held_out(tmp_path):
+    config = evaluate.EvaluateConfig(weights=tmp_path, limit=2, size=(64, 64))
+    names, source = evaluate.open_source(config)
+    assert len(names) == len(source) == 2
+    assert source.start == evaluate.HELD_OUT
+    assert source[0]["image"].shape == (64, 64, 3)
+
+
+def test_the_command_writes_scores(tmp_path, monkeypatch, capsys):
+    ebb_like(tmp_path / "data", (1, 2))
+    monkeypatch.setattr(pipeline, "load", lambda path: sharp)
+    arguments = ["w.safetensors", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert evaluate.main(arguments) == 0
+    assert "| **gaussian** |" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out/scores.json").read_text())
+    assert list(content["pictures"]) == ["1", "2"]
+
+
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys):
+    assert evaluate.main([str(tmp_path / "no.safetensors"), "--limit", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: ")
+    assert error.count("\n") == 1
+    assert evaluate.main(["w", "--data", str(tmp_path)]) == 2
+    assert "no pairs in any known layout" in capsys.readouterr().err
+    ebb_like(tmp_path, (1,))
+    assert evaluate.main(["w", "--data", str(tmp_path), "--split", "val294"]) == 2
+    assert "(BokehDiff) has no pair of val294" in capsys.readouterr().err

