@@ -27,23 +27,32 @@ Report = Callable[[str], None]
 class Checkpoints:
     """The checkpoints of one training run, a folder each, named by their step."""
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2):
-        """Opens or creates the folder and removes what a killed run left half-written.
+    def __init__(
+        self, directory: str | os.PathLike[str], *, keep: int = 2, writable: bool = True
+    ):
+        """Opens the folder.
 
         Args:
           directory: Folder that holds nothing but checkpoints.
           keep: How many of the newest to keep, beside the best.
+          writable: Whether to create the folder and remove what a killed run left half-written;
+            False for looking into a run that may still be going on.
+
+        Raises:
+          ValueError: if the folder is to be read and is not there.
         """
         # Orbax logs pages for every fault; this class reports them in one line.
         logging.set_verbosity(logging.FATAL)
         self.directory = Path(directory).absolute()
+        if not writable and not self.directory.is_dir():
+            raise ValueError(f"{self.directory}: no checkpoints there")
         self._orbax = ocp.training.Checkpointer(
             self.directory,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=_policies.AnyPreservationPolicy(
                 [_policies.LatestN(keep), _policies.BestN(get_metric_fn=_score, n=1)]
             ),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=writable,
         )
 
     @property

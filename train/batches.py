@@ -78,8 +78,8 @@ def train_batches(config: DataConfig, *, half: bool, radius: int) -> Any:
 def validation_pairs(config: DataConfig, *, half: bool, radius: int) -> dict[str, np.ndarray]:
     """All held-out pairs at full size, stacked; the same in both stages of one size.
 
-    Photographs are cropped around their middle; the last `validation_samples` of a folder, or the
-    `val294` split of an EBB! data set, are held out.
+    Photographs are cropped around their middle. Of a folder, the last `validation_samples` pairs
+    are held out; of a prepared EBB!, the `val470` split, of which the first are taken.
     """
     full = tuple(2 * side for side in config.size) if half else config.size
     if config.source is None:
@@ -130,10 +130,10 @@ def _synthetic(
 def _photographs(config: DataConfig, *, held: bool) -> Any:
     path = config.source
     assert path is not None
-    if any(path.rglob("*.array_record*")):
+    if (path / "ebb").is_dir():
         from d2f_jax.data import ebb  # tensorflow-datasets takes seconds to import
 
-        return ebb.EbbSource(path, "val294" if held else "train")
+        return ebb.EbbSource(path, "val470" if held else "train")
     found = folder.find_pairs(path)
     folder.require_sound(found)
     pairs: Sequence[folder.Pair] = found.pairs

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 from d2f_jax import checkpoints, metrics, pipeline
-from train import batches, state, writers
+from train import batches, devices, state, writers
 from train.config import TrainConfig
 from train.workdir import WorkDir
 
@@ -59,9 +59,7 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
     """
     # 1. Processes and devices: parameters on every device, batches split among all.
     first = jax.process_index() == 0
-    mesh = Mesh(np.asarray(jax.devices()), ("data",))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    everywhere, split = devices.everywhere(), devices.split()
 
     # 2. Work folder.
     workdir = Path(workdir)
@@ -117,8 +115,10 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
                     if save:
                         validated, first_output = _validate(score, now, held_out, config, split)
                         out.pictures(step, first_output)
-                        saved.save(step, now, data, score=validated["psnr"])
+                        saved.save(step, now, data, score=validated["val_psnr"])
                     out.metrics(step, values | validated if save else values, speed=speed)
+            if not validated:  # an already finished run
+                validated, _ = _validate(score, now, held_out, config, split)
         finally:
             out.close()
         return validated
@@ -175,9 +175,9 @@ def _make_score(stage: Stage) -> Callable:
     def score(params: state.Params, stats: state.Params, batch: Batch) -> Any:
         output = stage.predict(params, stats, batch["image"])
         scores = {
-            "psnr": metrics.psnr(output.bokeh, batch["bokeh"]),
-            "ssim": metrics.ssim_map(output.bokeh, batch["bokeh"]).mean((-3, -2, -1)),
-            "psnr_input": metrics.psnr(batch["image"], batch["bokeh"]),
+            "val_psnr": metrics.psnr(output.bokeh, batch["bokeh"]),
+            "val_ssim": metrics.ssim_map(output.bokeh, batch["bokeh"]).mean((-3, -2, -1)),
+            "val_psnr_input": metrics.psnr(batch["image"], batch["bokeh"]),
         }
         return scores, jax.tree.map(lambda x: x[0], output)
 

@@ -31,7 +31,7 @@ from d2f_jax import (
     render,
     resize,
 )
-from train import commands, features, loop, state
+from train import commands, devices, features, loop, state
 from train.config import STAGE1, TrainConfig
 
 
@@ -77,12 +77,9 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
     model = state.build_model(config.model, bfloat16=config.bfloat16, remat=config.remat)
     bank = jnp.asarray(kernels.kernel_bank(model.sizes))
     vgg = features.load(config.vgg, config.loss)
-    train_encoder = any(
-        state.is_trained(path, config.optimizer) for path in ("defocus/encoder/conv1",)
-    )
+    train_encoder = state.is_trained("defocus/encoder/conv1", config.optimizer)
     blur = functools.partial(render_small, model, bank, layer_batch=config.layer_batch)
-    if config.remat:
-        blur = jax.checkpoint(blur)
+    blur = devices.on_own_part(jax.checkpoint(blur) if config.remat else blur)
 
     def init(key):
         params, stats = state.split_variables(pipeline.init(model, key))
@@ -110,7 +107,7 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         size = image.shape[-3:-1]
         small = resize.bilinear(image, pipeline.working_size(*size))
         raw, _ = hallucinate(model, params, stats, small, train=False)
-        rendered, shown = render_small(model, bank, params["radiance"], small, raw)
+        rendered, shown = blur(params["radiance"], small, raw)
         mask = fusion.naive_mask(resize.bilinear(shown[..., None], size)[..., 0], model.theta)
         bokeh = fusion.fuse(image, resize.bilinear(rendered, size), mask)
         weight = weigh(model, params["radiance"], small)
