@@ -165,7 +165,10 @@ def _make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Cal
 
 def _flipped(batch: Batch, key: Array) -> Batch:
     """Mirrors each pair left to right, half of the time."""
-    flip = jax.random.bernoulli(key, shape=(len(batch["image"]), 1, 1, 1))
+    flip = jax.random.bernoulli(key, shape=(len(batch["image"]),))
+    # Processes take turns in the order of samples, but their parts follow each other in the batch:
+    # so that a sample's luck does not depend on how many there are.
+    flip = flip.reshape(-1, jax.process_count()).T.reshape(-1, 1, 1, 1)
     return {name: jnp.where(flip, value[:, :, ::-1], value) for name, value in batch.items()}
 
 

@@ -35,7 +35,7 @@ CONFIG = TrainConfig(
         lens_samples=4,
         threads=1,
     ),
-    optimizer=OptimizerConfig(rate=1e-2, average=0.9),
+    optimizer=OptimizerConfig(rate=3e-3, average=0.9),
     loss=LossWeights(perceptual=0.0),
     steps=9,
     save_every=3,
