@@ -8,6 +8,10 @@ LUMA = (0.299, 0.587, 0.114)
 """Rec. 601 luma coefficients, the ones of the released fusion network (errata j)."""
 
 
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""Weights of linear sRGB channels in luminance (IEC 61966-2-1)."""
+
+
 def srgb_to_linear(image: Float[Array, "..."]) -> Float[Array, "..."]:
     """Decodes sRGB values in [0, 1] to linear light in [0, 1]; differentiable everywhere."""
     low = image / 12.92

@@ -67,7 +67,9 @@ def stage1_rows(blocks: tuple[int, ...] = (3, 4, 6, 3)) -> list[Row]:
                     )
                 )
     for part, index in ((1, 0), (2, 2), (3, 4)):
-        rows.append(Row(f"{scratch}output_conv.{index}", f"defocus/decoder/head{part}", "conv"))
+        rows.append(
+            Row(f"{scratch}output_conv.{index}", f"defocus/decoder/head/conv{part}", "conv")
+        )
     rows += [Row(f"radiance.conv{n}", f"radiance/conv{n}", "conv1x1") for n in (1, 2, 3)]
     return rows
 

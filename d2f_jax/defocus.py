@@ -22,6 +22,7 @@ class DefocusNet(nn.Module):
       features: Channels of the decoder.
       head: Channels of the decoder's head.
       channels: 1 for the map, 6 for the softmax layers of Eq. 23.
+      strip: Rows that the decoder's head runs at a time, None for all.
       dtype: Precision of the decoder's activations.
     """
 
@@ -29,6 +30,7 @@ class DefocusNet(nn.Module):
     features: int = 256
     head: tuple[int, int] = (128, 32)
     channels: int = 1
+    strip: int | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -53,7 +55,9 @@ class DefocusNet(nn.Module):
             raise ValueError(f"image sides must be multiples of 32, got {height}x{width}")
         image = image.reshape(-1, height, width, 3)
         features = self.encoder(image, train)
-        decoder = RefineNet(self.features, self.head, self.channels, self.dtype, name="decoder")
+        decoder = RefineNet(
+            self.features, self.head, self.channels, self.strip, self.dtype, name="decoder"
+        )
         out = decoder(features).astype(jnp.float32).reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
 

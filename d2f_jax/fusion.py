@@ -4,12 +4,11 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import DTypeLike, Float
+from jaxtyping import Bool, DTypeLike, Float
 
-from d2f_jax import color, resize
+from d2f_jax import color, resize, strips
 
 _HALO = 4  # rows that four 3x3 convolutions see beyond a strip
 
@@ -30,19 +29,19 @@ class FusionNet(nn.Module):
         self,
         image: Float[Array, "*b h w 3"],
         defocus: Float[Array, "*b h w"],
-        inside: Float[Array, "h 1 1"] | None = None,
+        inside: Bool[Array, "h 1 1"] | None = None,
     ) -> Float[Array, "*b h w"]:
         """Predicts the raw mask, not clamped.
 
         Args:
           image: Full-size sRGB image.
           defocus: Defocus map at the same size, 0 in focus.
-          inside: 1 on rows of the picture and 0 beyond it, where a strip of rows overlaps the
-            border: what the hidden layers make there is cleared, as zero padding would.
+          inside: Which rows belong to the picture, where a strip of rows overlaps its border: what
+            the hidden layers make beyond is cleared, as zero padding would.
         """
         x = jnp.stack([1 - defocus, color.luma(image)], axis=-1).astype(self.dtype)
-        rows = jnp.ones((1, 1, 1)) if inside is None else inside
-        rows = jnp.expand_dims(rows, range(x.ndim - 3)).astype(self.dtype)
+        inside = jnp.ones((1, 1, 1), bool) if inside is None else inside
+        rows = jnp.expand_dims(inside, range(x.ndim - 3)).astype(self.dtype)
         for index, features in enumerate(self.features, start=1):
             x = rows * nn.relu(self._conv(features, f"conv{index}")(rows * x))
         # A mask that starts at one half lies inside its clamp, where training moves it.
@@ -112,25 +111,15 @@ def predict_mask(
         The result is the same.
     """
     height, width = image.shape[-3:-1]
-    defocus = resize.bilinear(defocus[..., None], (height, width))[..., 0]
+    defocus = resize.bilinear(defocus[..., None], (height, width))
     predict: Any = functools.partial(net.apply, variables)
+
+    def run(parts: list[Array], row: Array) -> Array:
+        inside = (row >= 0) & (row < height)
+        return predict(parts[0], parts[1][..., 0], inside[:, None, None])[..., None]
+
     if strip is None or strip >= height:
-        return jnp.clip(predict(image, defocus), 0, 1)
-
-    count = -(-height // strip)
-    rows = [(_HALO, count * strip - height + _HALO), (0, 0)]
-    batch = [(0, 0)] * (image.ndim - 3)
-    image = jnp.pad(image, [*batch, *rows, (0, 0)])
-    defocus = jnp.pad(defocus, [*batch, *rows])
-    inside = jnp.pad(jnp.ones((height, 1, 1)), [*rows, (0, 0)])
-
-    def run(top):
-        def cut(array, axis):
-            return jax.lax.dynamic_slice_in_dim(array, top, strip + 2 * _HALO, axis)
-
-        part = predict(cut(image, -3), cut(defocus, -2), cut(inside, 0))
-        return part[..., _HALO:-_HALO, :]
-
-    masks = jax.lax.map(run, jnp.arange(count) * strip)  # n ... strip w
-    mask = jnp.moveaxis(masks, 0, -3).reshape(*masks.shape[1:-2], count * strip, width)
-    return jnp.clip(mask[..., :height, :], 0, 1)
+        mask = predict(image, defocus[..., 0])
+    else:
+        mask = strips.over_rows(run, (image, defocus), rows=strip, halo=_HALO)[..., 0]
+    return jnp.clip(mask, 0, 1)

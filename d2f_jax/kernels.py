@@ -3,11 +3,19 @@
 A kernel is a point-spread function on an odd square grid, normalised to sum 1. A bank stacks
 kernels of growing size, centred and zero-padded to the largest, identity first: `n k k`. Kernels
 are numpy constants, so that making one inside a traced function costs nothing.
+
+The apertures below them are the openings of `render.lens_blur`: functions on the plane of the lens,
+from which `lens_kernel` makes a kernel of any radius.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Float
 
 
@@ -115,6 +123,171 @@ def kernel_bank(
                 kernel = aperture(2 * whole + 1) if whole else np.ones((1, 1), np.float32)
                 bank[layer, part, part] += np.float32(share) * kernel
     return bank
+
+
+@runtime_checkable
+class Aperture(Protocol):
+    """An opening of the lens: how much light passes at each point of it.
+
+    The lens is seen from behind the camera, `u` to the right and `v` downwards; the rim of a full
+    circle is at distance 1. `softness` is the width of a pixel of the picture in these units: an
+    edge should rise over that width, so that small kernels are antialiased. Any hashable callable
+    of this form is an aperture; the kernel is normalised afterwards, so no opening changes the
+    brightness.
+    """
+
+    def __call__(
+        self, u: Float[Array, "h w"], v: Float[Array, "h w"], softness: Float[Array, ""]
+    ) -> Float[Array, "h w"]:
+        """Returns the transmission at each point, in [0, 1]."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Circle:
+    """A round opening."""
+
+    def __call__(self, u: Array, v: Array, softness: Array) -> Array:
+        """Transmission at points of the lens."""
+        return _inside(1 - jnp.hypot(u, v), softness)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Polygon:
+    """An iris of straight or curved blades.
+
+    Attributes:
+      blades: Number of blades, at least 3.
+      roundness: 0 for straight blades, 1 for a circle.
+      rotation: Turn of the iris, clockwise as seen from behind the camera [degrees]; at 0 a corner
+        points to the right.
+    """
+
+    blades: int = 6
+    roundness: float = 0.0
+    rotation: float = 0.0
+
+    def __post_init__(self):
+        if self.blades < 3 or not 0 <= self.roundness <= 1:
+            raise ValueError(
+                f"a polygon needs 3 blades or more and a roundness in [0, 1], "
+                f"got blades={self.blades}, roundness={self.roundness}"
+            )
+
+    def __call__(self, u: Array, v: Array, softness: Array) -> Array:
+        """Transmission at points of the lens."""
+        sector = 2 * np.pi / self.blades
+        angle = jnp.arctan2(v, u) - np.deg2rad(self.rotation)
+        off_middle = jnp.mod(angle, sector) - sector / 2  # from the middle of a blade
+        straight = np.cos(sector / 2) / jnp.cos(off_middle)
+        rim = (1 - self.roundness) * straight + self.roundness
+        return _inside(rim - jnp.hypot(u, v), softness)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ring:
+    """The opening of a mirror lens; `inner` is the radius of the dark middle, in [0, 1)."""
+
+    inner: float = 0.5
+
+    def __post_init__(self):
+        if not 0 <= self.inner < 1:
+            raise ValueError(f"the inner radius of a ring is in [0, 1), got {self.inner}")
+
+    def __call__(self, u: Array, v: Array, softness: Array) -> Array:
+        """Transmission at points of the lens."""
+        distance = jnp.hypot(u, v)
+        return _inside(1 - distance, softness) * _inside(distance - self.inner, softness)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Squeeze:
+    """Another opening made narrower: `ratio` is width over height (0.5: an anamorphic lens)."""
+
+    aperture: Aperture = Circle()
+    ratio: float = 0.5
+
+    def __post_init__(self):
+        if not 0 < self.ratio <= 1:
+            raise ValueError(f"the ratio of a squeezed aperture is in (0, 1], got {self.ratio}")
+
+    def __call__(self, u: Array, v: Array, softness: Array) -> Array:
+        """Transmission at points of the lens."""
+        return self.aperture(u / self.ratio, v, softness)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vignetted:
+    """The cat's eye away from the centre of the picture: a second rim cuts into the opening.
+
+    Attributes:
+      aperture: The opening itself.
+      shift: Where the second rim's centre lies, `(right, down)`, in radii.
+    """
+
+    aperture: Aperture = Circle()
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def __call__(self, u: Array, v: Array, softness: Array) -> Array:
+        """Transmission at points of the lens."""
+        rim = _inside(1 - jnp.hypot(u - self.shift[0], v - self.shift[1]), softness)
+        return self.aperture(u, v, softness) * rim
+
+
+class Picture:
+    """A grey picture as an opening, bright is open; its shorter side spans the circle."""
+
+    def __init__(self, picture: Float[np.ndarray, "h w"]):
+        picture = np.asarray(picture, np.float32)
+        if picture.ndim != 2 or picture.min() < 0 or picture.max() <= 0:
+            raise ValueError(
+                f"an aperture picture is one grey plane 'h w', >= 0 and not all dark, "
+                f"got shape {picture.shape}"
+            )
+        self._plane = picture
+
+    def __call__(self, u: Array, v: Array, softness: Array) -> Array:
+        """Transmission at points of the lens."""
+        height, width = self._plane.shape
+        half = min(height, width) / 2
+        total = jnp.zeros_like(u)
+        steps = np.array([-3, -1, 1, 3]) / 8  # sixteen points of a pixel
+        for dy in steps:
+            for dx in steps:
+                rows = (v + dy * softness) * half + (height - 1) / 2
+                columns = (u + dx * softness) * half + (width - 1) / 2
+                total += map_coordinates(self._plane, [rows, columns], order=1, cval=0.0)
+        return total / len(steps) ** 2
+
+
+def lens_kernel(
+    aperture: Aperture, radius: float | Float[Array, ""], size: tuple[int, int]
+) -> Float[Array, "h w"]:
+    """Point-spread function of a point out of focus, its centre at the origin of a periodic grid.
+
+    Args:
+      aperture: The opening of the lens.
+      radius: Signed circle-of-confusion radius [px]; far points (negative) show the opening
+        upright, near points turned by half a turn, as a lens does.
+      size: Height and width of the grid, larger than the circle [px].
+
+    Returns:
+      Kernel with sum 1; radius 0 is the identity.
+    """
+    y = jnp.fft.fftfreq(size[0], 1 / size[0])[:, None]
+    x = jnp.fft.fftfreq(size[1], 1 / size[1])[None, :]
+    radius = jnp.asarray(radius, x.dtype)
+    scale = jnp.where(radius > 0, -1.0, 1.0) / jnp.maximum(jnp.abs(radius), 0.5)
+    u, v = jnp.broadcast_arrays(x * scale, y * scale)
+    centre = ((x == 0) & (y == 0)).astype(x.dtype)
+    # The trace in the centre is the kernel of an opening that lets nothing through at this size.
+    kernel = aperture(u, v, jnp.abs(scale)) + 1e-9 * centre
+    return jnp.where(radius == 0, centre, kernel / jnp.sum(kernel))
+
+
+def _inside(depth: Array, softness: Array) -> Array:
+    """Coverage of a pixel that lies `depth` inside an edge: 0.5 on it, 1 half a pixel inside."""
+    return jnp.clip(depth / softness + 0.5, 0.0, 1.0)
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:

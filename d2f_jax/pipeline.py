@@ -150,7 +150,8 @@ def apply(
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
         in which pixels outside of all layers turn black (errata g).
       layer_batch: Layers rendered at a time, see `render.layered_render`.
-      strip: Rows fused at a time, see `fusion.predict_mask`.
+      strip: Full-size rows that the last, largest layers of the networks run at a time, which
+        bounds their memory; None takes all. The result is the same.
 
     Returns:
       The picture and every intermediate.
@@ -165,7 +166,9 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        raw: Any = config.defocus_net.apply(params.defocus, small)
+        # A row of the head's input becomes four of the full size.
+        net = config.defocus_net.clone(strip=strip and max(1, strip // 4))
+        raw: Any = net.apply(params.defocus, small)
         defocus = jnp.clip(raw, 0, 1) if clip else raw
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
@@ -232,7 +235,7 @@ class D2F:
           blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
           clip: Whether to cut the network's map to [0, 1], see `apply`.
           layer_batch: Layers rendered at a time; None chooses by device and size.
-          strip: Rows fused at a time; None chooses by size.
+          strip: Rows that the networks' largest layers run at a time; None chooses by size.
 
         Returns:
           The picture and every intermediate.
@@ -275,8 +278,8 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
     """
     if path is None:
         raise ValueError(
-            "this version ships no default weights: name a weights file "
-            "(`d2f convert` makes one of the authors' checkpoints)"
+            "this version ships no default weights: name a weights file (--weights; `d2f convert` "
+            "makes one of the authors' checkpoints) or a disparity map (--disparity)"
         )
     tree, metadata = weights.load(path)
     name = metadata.get("architecture")

@@ -30,3 +30,4 @@ Kernels = Float[Array, "n k k"] | Float[np.ndarray, "n k k"]
 
 Padding = Literal["reflect", "edge", "zero"]
 LayerOrder = Literal["released", "printed", "depth"]
+Encoding = Literal["srgb", "linear"]

@@ -5,7 +5,6 @@ be read from torch as well. (Training checkpoints are Orbax's business, in `chec
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,8 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from d2f_jax import files
 
 FORMAT = "d2f_jax-1"
 
@@ -49,24 +50,11 @@ def save(
     Raises:
       ValueError: if the folder cannot be written.
     """
-    path = Path(path)
     dtype = np.float16 if half else np.float32
     arrays = {name: np.ascontiguousarray(x, dtype) for name, x in flatten(tree).items()}
     metadata = {"format": FORMAT, "architecture": architecture, "source": source}
     metadata |= {"licence": licence, **more}
-    data = safetensors.numpy.save(arrays, metadata)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise ValueError(f"{path}: cannot write weights there: {error.strerror}") from error
+    files.write_bytes(path, safetensors.numpy.save(arrays, metadata))
 
 
 def load(path: str | os.PathLike[str]) -> Weights:

@@ -81,7 +81,7 @@ def test_chunks_and_strips_change_nothing(tiny):
 
 def test_network_maps_are_clipped_unless_asked(tiny):
     params = jax.tree.map(lambda x: x, tiny.params)
-    params.defocus["params"]["decoder"]["head3"]["bias"] = jnp.full(1, 5.0)
+    params.defocus["params"]["decoder"]["head"]["conv3"]["bias"] = jnp.full(1, 5.0)
     high = pipeline.D2F(tiny.config, params, {})
     assert float(high(picture()).defocus.max()) == 1
     assert float(high(picture(), clip=False).defocus.min()) > 2

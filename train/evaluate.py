@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import tyro
 
-HELD_OUT = 1_000_000
-"""First synthetic sample kept for evaluation; training stays below it."""
+HELD_OUT = 2_000_000
+"""First synthetic sample kept for evaluation; training and its validation stay below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +119,7 @@ def open_source(config: EvaluateConfig) -> tuple[list[str], Any]:
         if config.split == "all":
             raise ValueError(f"{config.data} is a prepared EBB!: choose a split with --split")
         records = ebb.EbbSource(config.data, config.split)
-        names = [str(int(records[i]["number"])) for i in range(len(records))][: config.limit]
-        return names, records
+        return [str(number) for number in records.numbers][: config.limit], records
     found = folder.find_pairs(config.data)
     numbered = zip(ebb.numbers(found.pairs), found.pairs, strict=True)
     pairs = [

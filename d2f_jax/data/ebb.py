@@ -62,7 +62,11 @@ class Ebb(tfds.core.GeneratorBasedBuilder):
 
 
 class EbbSource:
-    """A split as samples: dicts of `image` and `bokeh` (`h w 3` in [0, 1]) and `number`."""
+    """A split as samples: dicts of `image` and `bokeh` (`h w 3` in [0, 1]) and `number`.
+
+    Attributes:
+      numbers: The number of each sample, in order.
+    """
 
     def __init__(self, data_dir: str | Path, split: str = "train"):
         """Opens what `prepare` wrote.
@@ -88,8 +92,12 @@ class EbbSource:
             )
         try:
             self._records = builder.as_data_source("+".join(stored))
-            # A file whose writing was cut short has lost its end.
-            self._records[len(self._records) - 1]
+            skip = tfds.decode.SkipDecoding()
+            labels = builder.as_data_source(
+                "+".join(stored), decoders={"image": skip, "bokeh": skip}
+            )
+            # This reads each file to its end, which one whose writing was cut short has lost.
+            self.numbers = [int(labels[i]["number"]) for i in range(len(labels))]
         except Exception as error:
             raise _damaged(data_dir, error) from error
         self._data_dir = data_dir

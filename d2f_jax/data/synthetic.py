@@ -28,7 +28,7 @@ class SyntheticConfig:
       seed: Together with the index decides everything about a sample.
       layers: Fewest and most layers of a scene.
       radius: Smallest and largest blur of a sample: the radius of the circle of confusion at its
-        most blurred depth [px].
+        most blurred depth [px]; less where the lens would dip into a steep ground.
       full_radius: Radius at which `defocus` is 1: that of the last kernel. 34 px when a sample is
         taken as a picture of working size, 68 px when it is taken at full size.
       near_focus: Chance that the nearest object is in focus, as in most portraits.
@@ -95,7 +95,7 @@ def make_sample(config: SyntheticConfig, index: int) -> dict[str, np.ndarray]:
     image, disparity = pinhole(layers, margin)
     focus = _focus(rng, config, layers, disparity)
     reach = float(np.max(np.abs(disparity - focus)))
-    blur = radius / max(reach, 1e-3)
+    blur = min(radius / max(reach, 1e-3), _largest_blur(layers))
     bokeh = photograph(layers, Lens(focus, blur, config.lens_samples), margin, rng)
     return {
         "image": photos.encode(image),
@@ -249,6 +249,16 @@ def _with_lights(rng: np.random.Generator, layers: list[Layer]) -> list[Layer]:
             )
         lit[position] = layer._replace(emitters=tuple(emitters))
     return lit
+
+
+def _largest_blur(layers: list[Layer]) -> float:
+    """The blur at which the rim of the lens is still well above every slanted plane.
+
+    Moving by one pixel along a plane changes the radius by `blur * slope`; where that reaches 1,
+    a point of the rim lies in the plane.
+    """
+    steepest = max(np.hypot(layer.plane.slope_y, layer.plane.slope_x) for layer in layers)
+    return 0.6 / max(float(steepest), 1e-9)
 
 
 def _focus(

@@ -71,7 +71,8 @@ def photograph(
 
     Args:
       layers: The scene from back to front; the first must cover the whole canvas. Layers may not
-        pass through one another.
+        pass through one another, nor slant so much that the lens would reach into their plane:
+        `blur` times the slope stays well below 1.
       lens: Focus and aperture. The circle of confusion of a point has the signed radius
         `blur * (disparity - focus)` pixels.
       margin: Canvas pixels around the picture; at least the largest radius.

@@ -1,13 +1,14 @@
 """RefineNet decoder as in MiDaS v1 (Ranftl et al. 2020), the one of the released D2F (errata h)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import DTypeLike, Float
+from jaxtyping import DTypeLike, Float, Int
 
-from d2f_jax import resize
+from d2f_jax import resize, strips
 
 
 class ResidualUnit(nn.Module):
@@ -45,6 +46,35 @@ class Fusion(nn.Module):
         return resize.double_aligned(x)
 
 
+class Head(nn.Module):
+    """3x3 convolution, doubling, 3x3, relu, 1x1: from half the image's size to all of it."""
+
+    features: tuple[int, int]
+    channels: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], row: Int[Array, " h"] | None = None, height: int = 0
+    ) -> Float[Array, "b p q n"]:
+        """Applies the head.
+
+        Args:
+          x: Features, or a strip of their rows.
+          row: Index of each row of a strip in the whole, see `strips.over_rows`.
+          height: Rows of the whole.
+        """
+        x = conv3(self.features[0], self.dtype, "conv1")(x)
+        if row is not None:  # doubling repeats the border's row, not what lies in a strip beyond it
+            x = jnp.take(x, jnp.clip(row, 0, height - 1) - row[0], axis=1, mode="clip")
+        x = resize.double(x)
+        if row is not None:  # and the next convolution pads with zeros
+            inside = jnp.repeat((row >= 0) & (row < height), 2)
+            x = jnp.where(inside[None, :, None, None], x, 0)
+        x = nn.relu(conv3(self.features[1], self.dtype, "conv2")(x))
+        return nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="conv3")(x)
+
+
 class RefineNet(nn.Module):
     """Four features of an encoder, finest first, to `channels` maps of the image's size.
 
@@ -52,18 +82,21 @@ class RefineNet(nn.Module):
       features: Channels of laterals and fusion blocks.
       head: Channels of the head's first two convolutions.
       channels: Maps at the end; no activation is applied to them.
+      strip: Rows of the head's input to run at a time, which bounds its memory; None takes all. The
+        result is the same.
       dtype: Precision of the activations.
     """
 
     features: int = 256
     head: tuple[int, int] = (128, 32)
     channels: int = 1
+    strip: int | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, pyramid: Sequence[Float[Array, "..."]]) -> Float[Array, "b h w n"]:
         """Decodes from the deepest feature up."""
-        x = None
+        x: Any = None
         for level in range(len(pyramid), 0, -1):
             lateral = nn.Conv(
                 self.features,
@@ -74,10 +107,15 @@ class RefineNet(nn.Module):
                 name=f"lateral{level}",
             )(pyramid[level - 1])
             x = Fusion(self.features, self.dtype, name=f"fusion{level}")(lateral, x)
-        x = conv3(self.head[0], self.dtype, "head1")(x)
-        x = resize.double(x)
-        x = nn.relu(conv3(self.head[1], self.dtype, "head2")(x))
-        return nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="head3")(x)
+        head = Head(self.head, self.channels, self.dtype, parent=None)
+        if self.strip is None or self.is_initializing():
+            return head.clone(parent=self, name="head")(x)
+        variables, height = {"params": self.variables["params"]["head"]}, x.shape[1]
+
+        def run(parts: list[Array], row: Array) -> Any:
+            return head.apply(variables, parts[0], row, height)
+
+        return strips.over_rows(run, (x,), rows=self.strip, halo=2)
 
 
 def conv3(features: int, dtype: DTypeLike, name: str) -> nn.Conv:

@@ -46,7 +46,7 @@ def prepared(root, tmp_path_factory):
 def test_splits_hold_their_numbers_and_pictures(prepared, split, wanted):
     source = ebb.EbbSource(prepared, split)
     samples = [source[i] for i in range(len(source))]
-    assert [int(s["number"]) for s in samples] == list(wanted)
+    assert [int(s["number"]) for s in samples] == source.numbers == list(wanted)
     assert [n for n in NUMBERS if ebb.in_split(n, split)] == list(wanted)
     for sample in samples:
         number = int(sample["number"])
@@ -74,14 +74,14 @@ def test_half_written_records_are_named(root, tmp_path, kept):
     assert len(ebb.EbbSource(tmp_path, "val294")) == 2
 
 
-def test_a_flipped_bit_is_found_when_it_is_read(root, tmp_path):
+def test_a_flipped_bit_is_found(root, tmp_path):
     ebb.prepare(root, tmp_path)
     (path,) = tmp_path.rglob("ebb-train.array_record*")
     whole = bytearray(path.read_bytes())
     whole[900] ^= 1
     path.write_bytes(bytes(whole))
     with pytest.raises(ValueError, match="damaged or half-written"):
-        list(map(ebb.EbbSource(tmp_path, "train").__getitem__, range(3)))
+        ebb.EbbSource(tmp_path, "train")
 
 
 def test_faulty_pairs_stop_the_packing(root, tmp_path):

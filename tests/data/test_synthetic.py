@@ -30,8 +30,21 @@ def test_samples_keep_the_conventions(index):
             assert value.min() >= 0
             assert value.max() <= 1.2 if value.ndim == 2 else value.max() <= 1
     radius = sample["blur"] * (sample["disparity"] - sample["focus"])
-    assert 4.0 - 1e-3 <= np.abs(radius).max() <= 12.0 + 1e-3
+    assert 1.0 < np.abs(radius).max() <= 12.0 + 1e-3
     np.testing.assert_allclose(sample["defocus"], synthetic.defocus_of(radius), atol=1e-6)
+
+
+def test_blur_fills_its_range_and_stays_above_the_ground():
+    largest = []
+    for index in range(24):
+        sample = synthetic.make_sample(SMALL, index)
+        radius = sample["blur"] * (sample["disparity"] - sample["focus"])
+        largest.append(np.abs(radius).max())
+        # One row down a slanted plane changes the radius by less than a pixel.
+        middle = np.median(np.abs(np.diff(radius, axis=0)))
+        assert middle <= 0.61
+    assert np.mean(np.array(largest) >= 4) > 0.7
+    assert max(largest) > 10
 
 
 def test_the_seed_and_the_index_decide_everything():
@@ -60,15 +73,16 @@ def test_defocus_is_the_place_of_the_kernel_in_the_bank():
 
 
 def test_sharp_where_the_defocus_is_zero():
+    config = synthetic.SyntheticConfig(size=(48, 64), radius=(2.0, 4.0))
     agreed = 0
-    for index in range(30):
-        sample = synthetic.make_sample(SMALL, index)
-        # Far from any blurred neighbour's reach: a whole 31x31 window in focus.
+    for index in range(20):
+        sample = synthetic.make_sample(config, index)
+        # Far from any blurred neighbour's reach: a whole 15x15 window in focus.
         focused = sample["defocus"] < 0.02
-        windows = np.lib.stride_tricks.sliding_window_view(focused, (31, 31)).all((2, 3))
+        windows = np.lib.stride_tricks.sliding_window_view(focused, (15, 15)).all((2, 3))
         for y, x in np.argwhere(windows):
             np.testing.assert_allclose(
-                sample["bokeh"][y + 15, x + 15], sample["image"][y + 15, x + 15], atol=0.02
+                sample["bokeh"][y + 7, x + 7], sample["image"][y + 7, x + 7], atol=0.02
             )
             agreed += 1
     assert agreed > 200
@@ -134,6 +148,6 @@ def test_impossible_configurations_are_refused(options, message):
 def test_fast_enough_to_feed_training():
     config = synthetic.SyntheticConfig()
     start = time.process_time()
-    for index in range(8):
+    for index in range(4):
         synthetic.make_sample(config, index)
-    assert (time.process_time() - start) / 8 < 1.0  # about 0.12 s on an idle core
+    assert (time.process_time() - start) / 4 < 1.0  # about 0.12 s on an idle core

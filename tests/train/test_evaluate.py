@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from d2f_jax import pipeline
-from d2f_jax.data import synthetic
+from d2f_jax.data import ebb, synthetic
 from train import evaluate
 
 
@@ -80,3 +80,16 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys):
     ebb_like(tmp_path, (1,))
     assert evaluate.main(["w", "--data", str(tmp_path), "--split", "val294"]) == 2
     assert "(BokehDiff) has no pair of val294" in capsys.readouterr().err
+
+
+def test_a_prepared_ebb_is_read_by_its_splits(tmp_path):
+    ebb_like(tmp_path / "raw", (5, 4300, 4400))
+    ebb.prepare(tmp_path / "raw", tmp_path / "packed")
+    config = evaluate.EvaluateConfig(
+        weights=tmp_path, data=tmp_path / "packed", split="val470", limit=1
+    )
+    names, source = evaluate.open_source(config)
+    assert names == ["4300"]
+    assert source[0]["image"].shape == (80, 90, 3)
+    with pytest.raises(ValueError, match="choose a split with --split"):
+        evaluate.open_source(evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path / "packed"))

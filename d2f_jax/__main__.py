@@ -1,0 +1,8 @@
+"""`python -m d2f_jax` is the command `d2f`."""
+
+import sys
+
+from d2f_jax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

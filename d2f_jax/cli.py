@@ -1,0 +1,182 @@
+"""The command `d2f`. Only parsing happens here, before anything heavy is imported.
+
+Exit codes: 0 all done, 1 some of several files failed, 2 nothing done (wrong usage, or the only
+file is bad), 130 interrupted. Each failure is one line on stderr that begins with `d2f:`.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import arg
+
+from d2f_jax import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bokeh:
+    """Give photographs the shallow depth of field of a wide aperture.
+
+    Writes NAME_bokeh.EXT beside every photograph, in its format.
+    """
+
+    images: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        arg(
+            metavar="IMAGE [IMAGE ...]",
+            help_behavior_hint="",
+            help="Photographs (JPEG, PNG, TIFF, WebP, EXR), folders of them, or patterns such as "
+            "'*.jpg'.",
+        ),
+    ] = ()
+    output: Annotated[
+        str | None,
+        arg(
+            metavar="FILE|DIR",
+            help_behavior_hint="",
+            help="File to write for one photograph, or a folder to write to.",
+        ),
+    ] = None
+    weights: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help_behavior_hint="",
+            help="Weights of the networks (`d2f convert` makes such a file).",
+        ),
+    ] = None
+    disparity: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE|DIR",
+            help_behavior_hint="",
+            help="Disparity map, near = bright (PNG, TIFF, NPY, NPZ, PFM, EXR), instead of the "
+            "network's judgement; for several photographs a folder of maps of the same names.",
+        ),
+    ] = None
+    focus: Annotated[
+        str,
+        arg(
+            metavar="auto|X,Y|VALUE",
+            help="What is sharp: the point X pixels from the left and Y from the top of the "
+            "upright photograph, or a value of the map (pictures of integers count from 0 to 1). "
+            "auto takes what is near in the middle of a given map, else what the network chooses.",
+        ),
+    ] = "auto"
+    blur: Annotated[
+        str,
+        arg(
+            metavar="FACTOR|RADIUSpx",
+            help="How much: a factor on the default amount, or the radius in pixels of the largest "
+            "blur, such as 40px. The default is 4 % of the long side for `lens`, and as trained "
+            "for `d2f`.",
+        ),
+    ] = "1"
+    renderer: Annotated[
+        Literal["auto", "lens", "d2f"],
+        arg(
+            help="`lens` follows the light through an ideal lens and needs a disparity map, `d2f` "
+            "are the networks; `auto` is `lens` with a map and without weights."
+        ),
+    ] = "auto"
+    save_maps: Annotated[
+        bool,
+        arg(
+            help_behavior_hint="",
+            help="Also write the maps made on the way, as PNG pictures and, exactly, as NPZ.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Convert the authors' two released checkpoints to one weights file."""
+
+    out: Annotated[
+        tyro.conf.Positional[Path], arg(metavar="OUT.safetensors", help="Weights file to write.")
+    ]
+    stage1: Annotated[
+        Path, arg(metavar="A.pth", help="First stage: defocus hallucination and radiance.")
+    ]
+    stage2: Annotated[Path, arg(metavar="B.pth", help="Second stage: fusion.")]
+
+
+def parse(arguments: Sequence[str]) -> Bokeh | Convert:
+    """Turns the words of a command line into options.
+
+    Raises:
+      ValueError: saying in one line what is wrong.
+      SystemExit: after printing the help that was asked for.
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                Annotated[Bokeh, tyro.conf.subcommand("bokeh")]
+                | Annotated[Convert, tyro.conf.subcommand("convert")],
+                prog="d2f",
+                description="Wide-aperture pictures from sharp photographs (Defocus to Focus).",
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(_unboxed(errors.getvalue())) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"d2f {__version__}")
+        return 0
+    try:
+        return _run(parse(arguments))
+    except SystemExit:
+        return 0  # the help was printed
+    except ValueError as error:
+        print(f"d2f: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("d2f: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(options: Bokeh | Convert) -> int:
+    if isinstance(options, Convert):
+        if options.out.resolve() in (options.stage1.resolve(), options.stage2.resolve()):
+            raise ValueError(f"{options.out}: would replace a checkpoint; name another file")
+        from d2f_jax import convert
+
+        convert.convert_checkpoints(options.stage1, options.stage2, options.out)
+        print(options.out)
+        return 0
+
+    from d2f_jax import batch
+
+    return batch.run(
+        options.images,
+        output=options.output,
+        weights=options.weights,
+        disparity=options.disparity,
+        focus=options.focus,
+        blur=options.blur,
+        renderer=options.renderer,
+        save_maps=options.save_maps,
+    )
+
+
+def _unboxed(text: str) -> str:
+    """Brings tyro's box of several lines to one, without the help of options that it repeats."""
+    rows = [row[2:].rstrip("│ ") for row in text.strip("\n").splitlines()[1:-1]]
+    rules = [n for n, row in enumerate(rows) if row and not row.strip("─-")] or [len(rows)]
+    kept = [row for n, row in enumerate(rows) if n < rules[-1] and n not in rules]
+    kept = [row for row in kept if not row.startswith(" " * 8)]
+    hint = " ".join(rows[rules[-1] + 1 :]).split("run")[-1].strip(": ") or "d2f --help"
+    return f"{' '.join(' '.join(kept).split()).rstrip('.')}; see {' '.join(hint.split())}"

@@ -1,0 +1,61 @@
+"""Reading and writing whole files: one clear line for what can go wrong, nothing half-written."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Reads a file.
+
+    Raises:
+      ValueError: if it is missing, a folder, empty or not readable.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path}: a folder, not a file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        raise ValueError(f"{path}: cannot read it: {_reason(error)}") from error
+    if not data:
+        raise ValueError(f"{path}: the file is empty (0 bytes); make a new copy of it")
+    return data
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary name in the folder of `path` and renames it to `path` at the end.
+
+    If the body fails, the temporary file goes away and `path` stays as it was.
+
+    Raises:
+      ValueError: if the folder is missing or cannot be written, or writing fails (disk full).
+    """
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}.", path.parent)
+        os.close(handle)
+        try:
+            yield Path(name)
+            os.chmod(name, 0o644)  # mkstemp's files are for their owner only
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ValueError(f"{path}: cannot write there: {_reason(error)}") from error
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file, whole or not at all; see `replacing` for the errors."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,72 @@
+"""Runs a function over a large picture in overlapping windows, to bound memory (`... h w`)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+
+def over_tiles(
+    function: Callable[..., Array],
+    arrays: tuple[Array, ...],
+    *,
+    size: tuple[int, int],
+    margin: int,
+    tile: int,
+    overlap: int,
+) -> Float[Array, "*b c h w"]:
+    """Puts a picture together from windows, one after the other.
+
+    Args:
+      function: Takes the windows of `arrays`, `tile + 2 * margin` pixels wide and high, and the
+        centre of the window as `(y, x)` in pixels of the picture; returns `... c tile tile`.
+      arrays: What to cut up, each larger than `size` by `margin` on every side.
+      size: Height and width of the picture.
+      margin: Pixels around a tile that the function looks at.
+      tile: Side of a tile.
+      overlap: How far neighbouring tiles overlap; they are blended linearly there.
+
+    Returns:
+      The results blended to the size of the picture.
+    """
+    step = tile - overlap
+    counts = [max(1, -(-(n - overlap) // step)) for n in size]
+    whole = [count * step + overlap for count in counts]
+    missing = [(0, whole[0] - size[0]), (0, whole[1] - size[1])]
+    arrays = tuple(
+        jnp.pad(array, [(0, 0)] * (array.ndim - 2) + missing, mode="edge") for array in arrays
+    )
+    rise = jnp.minimum(1.0, (jnp.arange(tile) + 1.0) / (overlap + 1))
+    ramp = jnp.minimum(rise, rise[::-1])
+    window = ramp[:, None] * ramp[None, :]
+
+    def window_of(array, corner, side):
+        starts = (0,) * (array.ndim - 2) + tuple(corner)
+        return jax.lax.dynamic_slice(array, starts, (*array.shape[:-2], side, side))
+
+    def add(array, corner, part):
+        part = window_of(array, corner, tile) + part
+        return jax.lax.dynamic_update_slice(array, part, (0,) * (array.ndim - 2) + tuple(corner))
+
+    @jax.checkpoint
+    def result(corner):
+        windows = [window_of(array, corner, tile + 2 * margin) for array in arrays]
+        return function(*windows, corner + tile / 2)
+
+    def body(carry, corner):
+        total, weight = carry
+        total = add(total, corner, jnp.expand_dims(window, range(total.ndim - 2)) * result(corner))
+        return (total, add(weight, corner, window)), None
+
+    rows, columns = jnp.meshgrid(
+        jnp.arange(counts[0]) * step, jnp.arange(counts[1]) * step, indexing="ij"
+    )
+    corners = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
+    shape = jax.eval_shape(result, corners[0])
+    total = jnp.zeros((*shape.shape[:-2], *whole), shape.dtype)
+    weight = jnp.zeros(whole, shape.dtype)
+    (total, weight), _ = jax.lax.scan(body, (total, weight), corners)
+    blended = total / jnp.expand_dims(weight, range(total.ndim - 2))
+    return blended[..., : size[0], : size[1]]

@@ -1,0 +1,37 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from d2f_jax import strips
+from d2f_jax.networks.refinenet import Head
+from tests.tolerances import EXACT
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 11])
+def test_sums_over_neighbouring_rows(rows):
+    """A function that looks two rows up and down, with zeros beyond the border, of a batch."""
+    image = jax.random.normal(jax.random.key(0), (2, 11, 5, 3))
+
+    def run(parts, row):
+        padded = jnp.pad(parts[0] + parts[1], [(0, 0), (2, 2), (0, 0), (0, 0)])
+        return sum(padded[:, k : k + parts[0].shape[1]] for k in range(5))
+
+    whole = run((image, 2 * image), None)
+    out = strips.over_rows(run, (image, 2 * image), rows=rows, halo=2)
+    np.testing.assert_allclose(out, whole, atol=EXACT)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 9])
+def test_head_of_the_decoder(rows):
+    """Zero padding, repeated borders and doubling, all of them across strips."""
+    head = Head((4, 3), 2)
+    x = jax.random.normal(jax.random.key(0), (2, 9, 6, 5))
+    variables = jax.jit(head.init)(jax.random.key(1), x)
+
+    def run(parts, row):
+        return head.apply(variables, parts[0], row, 9)
+
+    out = strips.over_rows(run, (x,), rows=rows, halo=2)
+    assert out.shape == (2, 18, 12, 2)
+    np.testing.assert_allclose(out, head.apply(variables, x), atol=EXACT)
