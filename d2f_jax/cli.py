@@ -106,7 +106,30 @@ class Convert:
     stage2: Annotated[Path, arg(metavar="B.pth", help="Second stage: fusion.")]
 
 
-def parse(arguments: Sequence[str]) -> Bokeh | Convert:
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score pictures against the ground truth of the same names: PSNR and SSIM.
+
+    Prints the means under every convention in use, side by side.
+    """
+
+    predictions: Annotated[
+        tyro.conf.Positional[Path], arg(metavar="PREDICTIONS", help="Folder of pictures.")
+    ]
+    truths: Annotated[
+        tyro.conf.Positional[Path], arg(metavar="TRUTHS", help="Folder of ground truth.")
+    ]
+    output: Annotated[
+        Path | None,
+        arg(
+            metavar="DIR",
+            help_behavior_hint="",
+            help="Folder for scores.json, scores.md and worst.jpg.",
+        ),
+    ] = None
+
+
+def parse(arguments: Sequence[str]) -> Bokeh | Convert | Evaluate:
     """Turns the words of a command line into options.
 
     Raises:
@@ -118,7 +141,8 @@ def parse(arguments: Sequence[str]) -> Bokeh | Convert:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
                 Annotated[Bokeh, tyro.conf.subcommand("bokeh")]
-                | Annotated[Convert, tyro.conf.subcommand("convert")],
+                | Annotated[Convert, tyro.conf.subcommand("convert")]
+                | Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
                 prog="d2f",
                 description="Wide-aperture pictures from sharp photographs (Defocus to Focus).",
                 args=arguments,
@@ -148,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(options: Bokeh | Convert) -> int:
+def _run(options: Bokeh | Convert | Evaluate) -> int:
     if isinstance(options, Convert):
         if options.out.resolve() in (options.stage1.resolve(), options.stage2.resolve()):
             raise ValueError(f"{options.out}: would replace a checkpoint; name another file")
@@ -156,6 +180,15 @@ def _run(options: Bokeh | Convert) -> int:
 
         convert.convert_checkpoints(options.stage1, options.stage2, options.out)
         print(options.out)
+        return 0
+
+    if isinstance(options, Evaluate):
+        from d2f_jax import evaluation
+
+        scores = evaluation.evaluate_folders(options.predictions, options.truths)
+        if options.output is not None:
+            scores.write(options.output)
+        print(scores.table())
         return 0
 
     from d2f_jax import batch

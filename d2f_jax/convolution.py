@@ -28,10 +28,8 @@ def fast_size(size: int) -> int:
         size += 2
 
 
-def pad_for(
-    planes: Float[Array, "*b h w"], radius: int, padding: Padding
-) -> Float[Array, "*b p q"]:
-    """Pads the last two axes by `radius`, and further (with anything) to a fast transform size.
+def pad(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Float[Array, "*b p q"]:
+    """Pads the last two axes by `radius` on all sides.
 
     Raises:
       ValueError: for an unknown padding, or if "reflect" has too few pixels to mirror.
@@ -46,9 +44,13 @@ def pad_for(
             f"smaller kernels"
         )
     border = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
-    planes = jnp.pad(planes, border, mode=_PAD_MODES[padding])
-    extra = [(0, 0)] * (planes.ndim - 2) + [(0, fast_size(n) - n) for n in planes.shape[-2:]]
-    return jnp.pad(planes, extra)
+    return jnp.pad(planes, border, mode=_PAD_MODES[padding])
+
+
+def pad_to(planes: Float[Array, "*b h w"], grid: tuple[int, int]) -> Float[Array, "*b p q"]:
+    """Fills the last two axes up with zeros to a size that is fast to transform."""
+    extra = [(0, size - now) for size, now in zip(grid, planes.shape[-2:], strict=True)]
+    return jnp.pad(planes, [(0, 0)] * (planes.ndim - 2) + extra)
 
 
 def kernel_spectra(
@@ -105,9 +107,10 @@ def convolve(
     """
     height, width = planes.shape[-2:]
     radius = kernel.shape[-1] // 2
-    padded = pad_for(planes, radius, padding)
-    spectrum = kernel_spectra(kernel[None], (padded.shape[-2], padded.shape[-1]))[0]
-    blurred = unpack(convolve_packed(pack(padded), spectrum), planes.shape[-3])
+    padded = pad(planes, radius, padding)
+    grid = (fast_size(padded.shape[-2]), fast_size(padded.shape[-1]))
+    spectrum = kernel_spectra(kernel[None], grid)[0]
+    blurred = unpack(convolve_packed(pack(pad_to(padded, grid)), spectrum), planes.shape[-3])
     return blurred[..., radius : radius + height, radius : radius + width]
 
 

@@ -79,7 +79,7 @@ def blur(
       layer_batch: Layers blurred at a time.
       tile: Side of a tile [px], None for one piece.
     """
-    size = coc_radius.shape[-2:]
+    size = (coc_radius.shape[-2], coc_radius.shape[-1])
     margin = _level_margin(plan.radii, _level(plan.radii[-1]))
     canvases = (extend(jnp.moveaxis(radiance, -1, -3), margin), extend(coc_radius, margin))
     layers = functools.partial(blur_layers, margin=margin, plan=plan, layer_batch=layer_batch)

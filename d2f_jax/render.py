@@ -17,6 +17,7 @@ from jaxtyping import Float
 from d2f_jax import color, convolution, lens
 from d2f_jax.highlights import HighlightRule
 from d2f_jax.kernels import Aperture, Circle, kernel_bank
+from d2f_jax.tiles import over_tiles
 from d2f_jax.types import Encoding, Kernels, LayerOrder, Padding
 
 _EPSILON = 1e-10  # of the released code's divisions
@@ -30,6 +31,7 @@ def layered_render(
     sharpness: float | Float[Array, ""] = 100.0,
     padding: Padding = "reflect",
     layer_batch: int | None = None,
+    tile: int | None = None,
     order: LayerOrder = "released",
 ) -> Float[Array, "*b h w 3"]:
     """Renders bokeh from an image and its defocus map (Luo et al. 2023, Eqs. 6-10).
@@ -44,6 +46,8 @@ def layered_render(
       padding: What lies beyond the border: "reflect", "edge" or "zero".
       layer_batch: How many layers are transformed at a time; None takes all at once (`vmap`),
         which is fastest where memory is plentiful. The result is the same.
+      tile: Side of the tiles to render one after another, None for one piece. The result is the
+        same; tiles bound the memory, and on a CPU large pictures are faster in them.
       order: "released" puts less blurred layers in front and lets the blurred masks cover, as the
         released code does; "printed" is Eq. 9 as printed, more blurred layers in front and
         covering by their sharp masks (errata e); "depth" orders a signed map near to far, with
@@ -58,7 +62,7 @@ def layered_render(
       ValueError: if a side of the image does not exceed the largest kernel's radius (reflect),
         if shapes disagree, or for an unknown padding or order.
     """
-    kernels = _checked(image, None, defocus, kernels, order, layer_batch)
+    kernels = _checked(image, None, defocus, kernels, order, layer_batch, tile)
     return _layered_render(
         image,
         defocus,
@@ -66,6 +70,7 @@ def layered_render(
         sharpness,
         padding=padding,
         layer_batch=layer_batch,
+        tile=tile,
         order=order,
     )
 
@@ -79,6 +84,7 @@ def weighted_layered_render(
     sharpness: float | Float[Array, ""] = 100.0,
     padding: Padding = "reflect",
     layer_batch: int | None = None,
+    tile: int | None = None,
     order: LayerOrder = "released",
 ) -> Float[Array, "*b h w 3"]:
     """Renders bokeh from a radiance-weighted image (Luo et al. 2023, Eqs. 15-16).
@@ -94,6 +100,7 @@ def weighted_layered_render(
       sharpness: As for `layered_render`.
       padding: As for `layered_render`.
       layer_batch: As for `layered_render`.
+      tile: As for `layered_render`.
       order: As for `layered_render`.
 
     Returns:
@@ -102,7 +109,7 @@ def weighted_layered_render(
     Raises:
       ValueError: as `layered_render`.
     """
-    kernels = _checked(image, weight, defocus, kernels, order, layer_batch)
+    kernels = _checked(image, weight, defocus, kernels, order, layer_batch, tile)
     return _weighted_layered_render(
         image,
         weight,
@@ -111,6 +118,7 @@ def weighted_layered_render(
         sharpness,
         padding=padding,
         layer_batch=layer_batch,
+        tile=tile,
         order=order,
     )
 
@@ -188,22 +196,23 @@ def lens_blur(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("padding", "layer_batch", "order"))
-def _layered_render(image, defocus, kernels, sharpness, *, padding, layer_batch, order):
+_LAYERED_STATIC = ("padding", "layer_batch", "tile", "order")
+
+
+@functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
+def _layered_render(image, defocus, kernels, sharpness, **options):
     planes = _planes(image)
-    total = _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
+    total = _composite(planes, defocus, kernels, sharpness, **options)
     bokeh = total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
     return jnp.moveaxis(bokeh, -3, -1).astype(image.dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("padding", "layer_batch", "order"))
-def _weighted_layered_render(
-    image, weight, defocus, kernels, sharpness, *, padding, layer_batch, order
-):
+@functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
+def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **options):
     dtype = image.dtype
     image, weight = _float(image), _float(weight)
     planes = _planes(weight * image, weight)
-    total = _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
+    total = _composite(planes, defocus, kernels, sharpness, **options)
     # Both sums of Eq. 9 share one denominator (the masks), which the ratio of Eq. 15 cancels.
     radiance, arrived = total[..., :3, :, :], total[..., 3:-1, :, :]
     bokeh = jnp.where(arrived > 0, radiance / jnp.where(arrived > 0, arrived, 1.0), 0.0)
@@ -263,24 +272,36 @@ class _Layers(NamedTuple):
     spectra: Array  # n p q
 
 
-def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order):
+def _composite(planes, defocus, kernels, sharpness, *, padding, layer_batch, tile, order):
     """Sums the blurred layers, each dimmed by those in front of it (Eq. 9 before its division).
 
     `planes` are `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and, layer
     by layer, the blurred mask.
     """
     height, width = planes.shape[-2:]
-    channels = planes.shape[-3]
     radius = kernels.shape[-1] // 2
-    defocus = _float(defocus)[..., None, :, :]
-    planes = convolution.pack(convolution.pad_for(planes, radius, padding))
+    planes = convolution.pad(planes, radius, padding)
     # Beyond the border the planes decide; the map only needs a value there.
-    defocus = convolution.pad_for(defocus, radius, "edge" if padding == "zero" else padding)
-    grid = (planes.shape[-2], planes.shape[-1])
-    spectra = convolution.kernel_spectra(kernels[1:].astype(defocus.dtype), grid)
+    defocus = _float(defocus)[..., None, :, :]
+    defocus = convolution.pad(defocus, radius, "edge" if padding == "zero" else padding)
+    lay = functools.partial(_lay, kernels, sharpness, layer_batch, order)
+    if tile is None or tile >= max(height, width):
+        return lay(planes, defocus, None)
+    return over_tiles(
+        lay, (planes, defocus), size=(height, width), margin=radius, tile=tile, overlap=0
+    )
 
+
+def _lay(kernels, sharpness, layer_batch, order, planes, defocus, _):
+    """Lays the layers of a picture, or of a tile of one, that is padded by the kernels' radius."""
+    channels, height, width = planes.shape[-3:]
+    radius = kernels.shape[-1] // 2
+    inside = (..., slice(radius, height - radius), slice(radius, width - radius))
+    grid = (convolution.fast_size(height), convolution.fast_size(width))
+    spectra = convolution.kernel_spectra(kernels[1:].astype(defocus.dtype), grid)
+    planes = convolution.pack(convolution.pad_to(planes, grid))
+    defocus = convolution.pad_to(defocus, grid)
     steps = len(kernels) - 1
-    inside = (..., slice(radius, radius + height), slice(radius, radius + width))
 
     # Eq. 7 with centres i / (n - 1) and half-width 1 / (n - 1) (errata f). Such layers overlap: a
     # pixel is in two. By depth they must not, or a blurred half would cover what is in focus.
@@ -299,20 +320,20 @@ def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
     def mask_plane(packed):
         return packed[..., last : last + 1, :, :].imag
 
-    def lay(carry, layer):
+    def put(carry, layer):
         total, free = carry
         blurred, cover = layer
         return total + free * blurred, free * (1 - cover)
 
-    def lay_blurred(carry, layers: _Layers):
-        """Lays blurred layers behind those of the carry, `layer_batch` of them at a time."""
+    def put_blurred(carry, layers: _Layers):
+        """Puts blurred layers behind those of the carry, `layer_batch` of them at a time."""
         count = len(layers.centres)
         size = min(layer_batch or count, count)
 
         def chunk(carry, part: _Layers):
             blurred = jax.vmap(blurred_layer)(*part)
             for index in range(size):
-                carry = lay(carry, jax.tree.map(lambda x, i=index: x[i], blurred))
+                carry = put(carry, jax.tree.map(lambda x, i=index: x[i], blurred))
             return carry, None
 
         if size == count:
@@ -328,16 +349,13 @@ def _composite(planes, defocus, kernels, sharpness, padding, layer_batch, order)
     sharp = (sharp_mask * planes[inside], sharp_mask)  # the identity needs no transform
     centres = jnp.arange(1, steps + 1, dtype=defocus.dtype) / steps
     carry = (jnp.zeros_like(sharp[0]), jnp.ones_like(sharp_mask))
-    if order == "printed":  # the most blurred in front
-        carry = lay_blurred(carry, _Layers(centres[::-1], spectra[::-1]))
-        carry = lay(carry, sharp)
-    elif order == "depth":  # near to far: the map falls from 1 to -1
-        carry = lay_blurred(carry, _Layers(centres[::-1], spectra[::-1]))
-        carry = lay(carry, sharp)
-        carry = lay_blurred(carry, _Layers(-centres, spectra))
-    else:  # the sharpest in front
-        carry = lay(carry, sharp)
-        carry = lay_blurred(carry, _Layers(centres, spectra))
+    if order != "released":  # the most blurred, or the nearest, in front
+        carry = put_blurred(carry, _Layers(centres[::-1], spectra[::-1]))
+    carry = put(carry, sharp)
+    if order == "released":  # the sharpest in front
+        carry = put_blurred(carry, _Layers(centres, spectra))
+    elif order == "depth":  # the map falls on below 0
+        carry = put_blurred(carry, _Layers(-centres, spectra))
     return convolution.unpack(carry[0], channels)
 
 
@@ -353,7 +371,7 @@ def _float(array: Array) -> Array:
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
-def _checked(image, weight, defocus, kernels, order, layer_batch) -> Array:
+def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Array:
     """Refuses shapes and options that cannot be meant; returns the kernels to use."""
     _check_picture(image, defocus, "defocus")
     shape = jnp.shape(image)
@@ -363,8 +381,9 @@ def _checked(image, weight, defocus, kernels, order, layer_batch) -> Array:
         )
     if order not in get_args(LayerOrder):
         raise ValueError(f"order is one of {', '.join(get_args(LayerOrder))}, got {order!r}")
-    if layer_batch is not None and layer_batch < 1:
-        raise ValueError(f"layer_batch is None or at least 1, got {layer_batch}")
+    for name, value in (("layer_batch", layer_batch), ("tile", tile)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is None or at least 1, got {value}")
     kernels = jnp.asarray(kernel_bank() if kernels is None else kernels)
     n, height, width = kernels.shape
     if n < 2 or height != width or height % 2 == 0:

@@ -59,3 +59,39 @@ def released_d2f(released_state_dicts):
     second = convert.convert(released_state_dicts["stage2"], convert.STAGE2_ROWS)
     tree = convert.split_networks(first) | convert.split_networks(second)
     return pipeline.D2F(pipeline.D2FConfig(), pipeline.D2FParams(**tree), {})
+
+
+# The library is imported inside of fixtures: type checking sets in after this file is loaded.
+
+
+@pytest.fixture
+def lens(monkeypatch):
+    """`render.lens_blur` replaced by a stand-in that remembers its calls."""
+    from d2f_jax import render
+    from tests import fakes
+
+    fake = fakes.FakeLens()
+    monkeypatch.setattr(render, "lens_blur", fake)
+    return fake
+
+
+@pytest.fixture
+def d2f(monkeypatch):
+    """`pipeline.load` replaced, so that it gives a stand-in for the networks."""
+    from d2f_jax import pipeline
+    from tests import fakes
+
+    fake = fakes.FakeD2F()
+    monkeypatch.setattr(pipeline, "load", lambda path=None: fake)
+    return fake
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a photograph and its map, and nothing else; the current one."""
+    from tests import fakes
+
+    monkeypatch.chdir(tmp_path)
+    fakes.save_picture("a.png")
+    np.save("a.npy", fakes.make_disparity())
+    return tmp_path

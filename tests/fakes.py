@@ -36,6 +36,10 @@ def bomb(depth):
     return body
 
 
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
 class FakeLens:
     """Takes the place of `render.lens_blur`: keeps its arguments, returns the negative."""
 

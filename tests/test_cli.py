@@ -1,59 +1,15 @@
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from d2f_jax import cli, convert, pipeline, render
-from tests.fakes import FakeD2F, FakeLens, bomb, make_disparity, make_picture, save_picture
+from d2f_jax import cli, convert, pipeline
+from tests.fakes import listing, make_disparity, make_picture, save_picture
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def lens(monkeypatch):
-    fake = FakeLens()
-    monkeypatch.setattr(render, "lens_blur", fake, raising=False)
-    return fake
-
-
-@pytest.fixture
-def d2f(monkeypatch):
-    fake = FakeD2F()
-    monkeypatch.setattr(pipeline, "load", lambda path=None: fake)
-    return fake
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with a photograph and its map, and nothing else."""
-    monkeypatch.chdir(tmp_path)
-    save_picture("a.png")
-    np.save("a.npy", make_disparity())
-    return tmp_path
-
-
-def listing(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def refused(capsys, *arguments):
-    """Runs the command, which must fail with code 2 and one line on stderr; returns the line."""
-    assert cli.main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    lines = err.splitlines()
-    notes = [line for line in lines if line.startswith("d2f: note: ")]
-    assert len(lines) == len(notes) + 1, err
-    assert lines[-1].startswith("d2f: ")
-    assert "Traceback" not in err
-    return lines[-1]
 
 
 # --- What it does ---------------------------------------------------------------------------------
@@ -163,6 +119,15 @@ def test_convert_hands_over_its_paths(monkeypatch, capsys):
     assert capsys.readouterr().out == "out.safetensors\n"
 
 
+def test_evaluate_prints_and_writes_scores(here, capsys):
+    for folder in ("ours", "theirs"):
+        Path(folder).mkdir()
+        save_picture(Path(folder) / "a.png", height=96, width=128)
+    assert cli.main(["evaluate", "ours", "theirs", "--output", "scores"]) == 0
+    assert "PSNR" in capsys.readouterr().out
+    assert listing(here / "scores") == ["scores.json", "scores.md", "worst.jpg"]
+
+
 def test_help_and_version(capsys):
     for command in (["--help"], ["bokeh", "--help"], ["convert", "-h"]):
         assert cli.main(command) == 0
@@ -180,182 +145,36 @@ def test_interruption_is_no_crash(here, monkeypatch, capsys):
     assert capsys.readouterr().err == "d2f: interrupted\n"
 
 
-# --- What it refuses ------------------------------------------------------------------------------
+# --- With the real renderer -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "Expected one of {bokeh, convert}; see d2f --help"),
-        (["bokhe", "a.png"], "bokhe, a.png Available subcommands: bokeh, convert"),
-        (["bokeh"], "no photographs named: d2f bokeh IMAGE"),
-        (["bokeh", "a.png", "--outptu", "x"], "--outptu, x Perhaps you meant: --output FILE|DIR"),
-        (["bokeh", "a.png", "--renderer", "gl"], "invalid choice 'gl' for argument '--renderer'"),
-        (["bokeh", "a.png", "--focus"], "Missing value for argument '--focus'"),
-        (["bokeh", "a.png", "--focus", "eye"], "focus 'eye': give auto, a value of the map"),
-        (["bokeh", "a.png", "--blur", "-1"], "blur '-1': give a factor (1 = default) or a radius"),
-        (["bokeh", "a.png", "--blur", "nan"], "blur 'nan': give a factor"),
-        (["bokeh", "a.png", "--renderer", "lens"], "needs a disparity map: add --disparity FILE"),
-        (["bokeh", "*.jpg"], "*.jpg: no photographs there"),
-        (["bokeh", "a.png", "b.png", "--disparity", "a.npy"], "one map cannot serve 2 photographs"),
-        (["bokeh", "a.png", "--output", "a.png"], "a.png: would replace a.png"),
-        (["bokeh", "a.png", "--output", "./x/../a.png"], "would replace a.png"),
-        (["bokeh", "a.png", "--output", "a.gif"], "a.gif: choose an ending among .jpg"),
-        (["bokeh", "a.png", "--output", "none/a.png"], "none: no such folder"),
-        (["bokeh", "a.png", "--weights", "none"], "none: no such weights file"),
-        (["bokeh", "a.png", "--weights", "a.png"], "a.png: not a safetensors file"),
-        (["convert", "--stage1", "a"], "Missing from d2f convert: OUT.safetensors --stage2 B.pth"),
-        (["convert", "--stage1", "a", "--stage2", "b", "./b"], "b: would replace a checkpoint"),
-        (["convert", "--stage1", "a", "--stage2", "b", "c"], "a: no such checkpoint"),
-    ],
-)
-def test_wrong_usage(here, capsys, arguments, message):
-    before = listing(here)
-    assert message in refused(capsys, *arguments)
-    assert listing(here) == before
+@pytest.mark.slow
+def test_the_sample_through_the_lens(here):
+    samples = ROOT / "docs" / "samples"
+    picture = str(samples / "motorcycle.jpg")
+    disparity = str(samples / "motorcycle_disparity.png")
+    command = ["bokeh", picture, "--disparity", disparity, "--focus", "400,330"]
+    assert cli.main([*command, "--output", "bokeh.png"]) == 0
+    before, bokeh = (np.float32(read(name)) / 255 for name in (picture, "bokeh.png"))
+    detail = [np.abs(np.diff(image, axis=1)) for image in (before, bokeh)]
+    wall, engine = np.s_[20:90, 20:280], np.s_[280:360, 340:460]
+    assert detail[1][wall].mean() < 0.2 * detail[0][wall].mean()
+    assert detail[1][engine].mean() > 0.8 * detail[0][engine].mean()
+    light = [
+        (image**2.2).mean() for image in (before, bokeh)
+    ]  # about linear; it is spread, not lost
+    assert light[1] == pytest.approx(light[0], rel=0.03)
 
 
-def test_weights_are_needed_until_some_are_shipped(here, capsys):
-    line = refused(capsys, "bokeh", "a.png")
-    assert "weights" in line
-    assert listing(here) == ["a.npy", "a.png"]
+def test_no_blur_is_no_change(here):
+    command = ["bokeh", "a.png", "--disparity", "a.npy", "--blur", "0"]
+    assert cli.main(command) == 0
+    np.testing.assert_array_equal(read("a_bokeh.png"), make_picture())
 
 
-def png(height, width, mode="RGB"):
-    with tempfile.TemporaryFile() as file:
-        Image.fromarray(make_picture(height, width)).convert(mode).save(file, "PNG")
-        file.seek(0)
-        return file.read()
-
-
-BAD_PHOTOGRAPHS = {
-    "text.jpg": (b"dear diary", "text.jpg: not a picture of a known kind"),
-    "empty.jpg": (b"", "empty.jpg: the file is empty (0 bytes)"),
-    "half.png": (png(64, 80)[:150], "half.png: the picture is damaged or cut short"),
-    "pixel.png": (png(1, 1), "pixel.png: 1x1 pixels; each side must have 64 or more"),
-    "bomb.png": (bomb(8), "bomb.png: "),
-    "bomb16.png": (bomb(16), "bomb16.png: 32768x32768 pixels, more than the 134 million allowed"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_PHOTOGRAPHS)
-def test_bad_photographs(here, lens, capsys, name):
-    data, message = BAD_PHOTOGRAPHS[name]
-    Path(name).write_bytes(data)
-    before = listing(here)
-    assert message in refused(capsys, "bokeh", name, "--disparity", "a.npy")
-    assert listing(here) == before
-
-
-def test_missing_photograph_and_map(here, lens, capsys):
-    assert "no.jpg: no such file" in refused(capsys, "bokeh", "no.jpg", "--disparity", "a.npy")
-    assert "no.npy: no such file" in refused(capsys, "bokeh", "a.png", "--disparity", "no.npy")
-    (here / "maps").mkdir()
-    message = refused(capsys, "bokeh", "a.png", "--disparity", "maps")
-    assert "a.png: no map a.* in maps" in message
-
-
-def test_locked_file_and_folder(here, lens, capsys, monkeypatch):
-    def denied(*_):
-        raise PermissionError(13, "Permission denied")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", denied)
-        line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy")
-    assert line == "d2f: a.png: cannot read it: Permission denied"
-    with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", denied)
-        line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy")
-    assert line == "d2f: a_bokeh.png: cannot write there: Permission denied"
-    monkeypatch.setattr(os, "access", denied_access)
-    line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy")
-    assert line == "d2f: .: cannot write to this folder; name another with --output"
-    assert listing(here) == ["a.npy", "a.png"]
-
-
-def denied_access(path, mode):
-    return mode != os.W_OK
-
-
-def test_disk_full_leaves_nothing(here, lens, capsys, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy")
-    assert "a_bokeh.png: cannot write there: No space left on device" in line
-    assert listing(here) == ["a.npy", "a.png"]
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK"])
-def test_other_colour_modes_are_no_error(here, lens, mode):
-    Image.fromarray(make_picture()).convert(mode).save("b.tif" if mode == "CMYK" else "b.png")
-    name = "b.tif" if mode == "CMYK" else "b.png"
-    assert cli.main(["bokeh", name, "--disparity", "a.npy"]) == 0
-    with Image.open(Path(name).with_stem("b_bokeh")) as written:
-        assert written.mode == ("RGBA" if mode == "LA" else "RGB")
-
-
-def bad_map(kind):
-    values = make_disparity()
-    if kind == "constant":
-        values[:] = 0.5
-    elif kind == "nan":
-        values[:] = np.nan
-    elif kind == "infinite":
-        values[:, :60] = np.inf
-    elif kind == "volume":
-        values = values[..., None].repeat(3, axis=-1)
-    return values
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("constant", "the disparity map is constant (0.5)"),
-        ("nan", "m.npy: 100% of the values are NaN or infinite"),
-        ("infinite", "m.npy: 75% of the values are NaN or infinite"),
-        ("volume", "m.npy: one map of numbers, h x w, is needed, found array (64, 80, 3)"),
-    ],
-)
-def test_bad_maps(here, lens, capsys, kind, message):
-    np.save("m.npy", bad_map(kind))
-    assert message in refused(capsys, "bokeh", "a.png", "--disparity", "m.npy")
-    assert "a_bokeh.png" not in listing(here)
-
-
-def test_a_map_with_holes_or_of_another_size_is_used_with_a_notice(here, lens, capsys):
-    values = make_disparity(32, 40)
-    values[3:5, 7], values[9, 9] = np.nan, -np.inf
-    np.save("m.npy", values)
-    assert cli.main(["bokeh", "a.png", "--disparity", "m.npy"]) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        "d2f: note: m.npy: 3 NaN or infinite values, filled from beside them",
-        "d2f: note: m.npy: 40x32 pixels, resized to the photograph's 80x64",
-    ]
-    assert np.isfinite(lens.calls[0].disparity).all()
-
-
-@pytest.mark.parametrize("focus", ["80,0", "0,64", "-1,3"])
-def test_focus_outside_the_picture(here, lens, capsys, focus):
-    line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy", "--focus", focus)
-    assert f"a.png: focus {focus} lies outside the picture, which is 80 wide and 64 high" in line
-
-
-def test_no_memory_is_a_message(here, monkeypatch, capsys):
-    def fail(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr(render, "lens_blur", fail, raising=False)
-    line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy")
-    assert line == "d2f: a.png: not enough memory; scale the picture down"
-
-
-@settings(max_examples=40, deadline=None)
-@given(words=st.lists(st.text(min_size=1, max_size=6).filter(lambda w: "h" not in w), max_size=4))
-def test_no_words_lead_to_a_traceback(words):
-    with tempfile.TemporaryDirectory() as folder:
-        assert cli.main(["bokeh", f"{folder}/none.png", *words]) in (1, 2)
+def read(name):
+    with Image.open(name) as picture:
+        return np.asarray(picture)
 
 
 # --- As a program ---------------------------------------------------------------------------------

@@ -71,4 +71,4 @@ def test_too_small_to_reflect_and_unknown_padding():
         convolution.convolve(jnp.zeros((1, 10, 30)), kernel)
     assert convolution.convolve(jnp.zeros((1, 10, 30)), kernel, padding="edge").shape == (1, 10, 30)
     with pytest.raises(ValueError, match="reflect, edge, zero"):
-        convolution.pad_for.__wrapped__(jnp.zeros((1, 10, 30)), 1, "wrap")
+        convolution.pad.__wrapped__(jnp.zeros((1, 10, 30)), 1, "wrap")

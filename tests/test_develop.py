@@ -2,17 +2,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from d2f_jax import color, develop, render
+from d2f_jax import color, develop
 from d2f_jax.develop import Blur, Point
 from d2f_jax.image_io import Photo
-from tests.fakes import FakeD2F, FakeLens, make_disparity, make_picture
-
-
-@pytest.fixture
-def lens(monkeypatch):
-    fake = FakeLens()
-    monkeypatch.setattr(render, "lens_blur", fake, raising=False)
-    return fake
+from tests.fakes import FakeD2F, make_disparity, make_picture
 
 
 @pytest.fixture

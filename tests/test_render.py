@@ -114,6 +114,17 @@ def test_chunks_of_layers_change_nothing(order, layer_batch):
     np.testing.assert_allclose(parts, whole, atol=EXACT)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("tile", [7, 16, 30])
+def test_tiles_change_nothing(order, tile):
+    image, weight, defocus = scene(batch=(2,))
+    defocus = 2 * defocus - 1 if order == "depth" else defocus
+    options = {"kernels": SMALL, "order": order}
+    whole = render.weighted_layered_render(image, weight, defocus, **options)
+    tiled = render.weighted_layered_render(image, weight, defocus, tile=tile, **options)
+    np.testing.assert_allclose(tiled, whole, atol=TWIN)
+
+
 def test_one_bright_pixel_opens_into_a_disc():
     """A highlight of weight w over a background of weight 1 is a ratio that can be written down."""
     image = jnp.full((41, 41, 3), 0.2).at[20, 20].set(1.0)

@@ -1,0 +1,229 @@
+"""Compares ways to blur by depth with ray-traced photographs through a thin lens.
+
+    python -m benchmarks.bench_ground_truth SUITE [--output FILE.json] [--sheets FOLDER]
+
+A suite is a folder of scenes. A scene holds `meta.json` (`samples`: a list of `image`, `linear`,
+`focus` and `K`), `all_in_focus.png`, `all_in_focus_linear.npz` (`rgb`), `disparity.npz`
+(`disparity`) and the bokeh images. The signed radius of a pixel is `K * (disparity - focus)`
+pixels.
+
+Scores are taken on sRGB values clipped to [0, 1], as means over the images of the suite:
+- PSNR, and SSIM with a Gaussian window (sigma 1.5, population covariance, channel mean);
+- PSNR near depth edges: pixels less than 11 rows and columns away from one where the disparity
+  spans more than 0.05 within 3x3 pixels;
+- PSNR in focus: pixels with a radius below 1 px, images without any left out;
+- seconds: of a second call, in which nothing is compiled, on this machine.
+"""
+
+import argparse
+import functools
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
+from skimage.metrics import structural_similarity
+
+from benchmarks import peers
+from d2f_jax import color, highlights, render
+
+
+class Sample(NamedTuple):
+    """One photograph through the lens, and what it is made from."""
+
+    name: str
+    image: np.ndarray  # h w 3, all in focus, sRGB
+    radiance: np.ndarray  # h w 3, all in focus, linear
+    disparity: np.ndarray  # h w
+    bokeh: np.ndarray  # h w 3, sRGB
+    focus: float
+    blur: float
+
+
+def read_suite(folder: Path) -> Iterator[Sample]:
+    """Reads the samples of a suite, scene by scene."""
+    scenes = sorted(path.parent for path in folder.glob("*/meta.json"))
+    if not scenes:
+        raise SystemExit(f"{folder} holds no scenes (folders with a meta.json)")
+    for scene in scenes:
+        meta = json.loads((scene / "meta.json").read_text())
+        image = read_picture(scene / "all_in_focus.png")
+        radiance = np.load(scene / "all_in_focus_linear.npz")["rgb"].astype(np.float32)
+        disparity = np.load(scene / "disparity.npz")["disparity"].astype(np.float32)
+        for entry in meta["samples"]:
+            yield Sample(
+                f"{scene.name}/{entry['index']}",
+                image,
+                radiance,
+                disparity,
+                read_picture(scene / entry["image"]),
+                entry["focus"],
+                entry["K"],
+            )
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Reads an 8-bit picture as sRGB in [0, 1]."""
+    return np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
+
+
+def lens_blur(sample: Sample, *, hdr: bool, **options: object) -> np.ndarray:
+    """Our renderer."""
+    image, encoding = (sample.radiance, "linear") if hdr else (sample.image, "srgb")
+    bokeh = render.lens_blur(
+        image, sample.disparity, focus=sample.focus, blur=sample.blur, encoding=encoding, **options
+    )
+    return _encoded(bokeh) if hdr else np.asarray(bokeh)
+
+
+def peer(function: Callable, sample: Sample, *, hdr: bool, decode: bool = True) -> np.ndarray:
+    """A classical method, in linear light, or on sRGB values as they are (`decode=False`)."""
+    coc_radius = sample.blur * (sample.disparity - sample.focus)
+    if hdr:
+        return _encoded(function(sample.radiance, coc_radius))
+    if not decode:
+        return np.clip(function(sample.image, coc_radius), 0, 1)
+    return _encoded(function(np.asarray(color.srgb_to_linear(sample.image)), coc_radius))
+
+
+def _encoded(radiance) -> np.ndarray:
+    return np.asarray(color.linear_to_srgb(np.clip(np.asarray(radiance), 0, 1)))
+
+
+_PAPER_PRINTED = functools.partial(peers.paper_layers, order="printed")
+_PAPER_DEPTH = functools.partial(peers.paper_layers, order="depth")
+METHODS: dict[str, Callable[[Sample], np.ndarray]] = {
+    "8 bit: no blur": functools.partial(peer, peers.no_blur, hdr=False),
+    "8 bit: Gaussian": functools.partial(peer, peers.gaussian, hdr=False),
+    "8 bit: scatter": functools.partial(peer, peers.scatter, hdr=False),
+    "8 bit: multiplane": functools.partial(peer, peers.multiplane, hdr=False),
+    "8 bit, sRGB values: paper, as printed": functools.partial(
+        peer, _PAPER_PRINTED, hdr=False, decode=False
+    ),
+    "8 bit, sRGB values: paper, as released": functools.partial(
+        peer, peers.paper_layers, hdr=False, decode=False
+    ),
+    "8 bit: paper, as released": functools.partial(peer, peers.paper_layers, hdr=False),
+    "8 bit: paper's masks by depth": functools.partial(peer, _PAPER_DEPTH, hdr=False),
+    "8 bit: lens_blur": functools.partial(lens_blur, hdr=False),
+    "8 bit: lens_blur, restored highlights": functools.partial(
+        lens_blur, hdr=False, highlights=highlights.ContrastRule()
+    ),
+    "HDR: scatter": functools.partial(peer, peers.scatter, hdr=True),
+    "HDR: multiplane": functools.partial(peer, peers.multiplane, hdr=True),
+    "HDR: lens_blur": functools.partial(lens_blur, hdr=True),
+}
+
+
+def scores(result: np.ndarray, sample: Sample) -> dict[str, float]:
+    """Scores one picture; NaN where a region is empty."""
+    span = maximum_filter(sample.disparity, 3) - minimum_filter(sample.disparity, 3)
+    near_edges = maximum_filter(span > 0.05, 21)
+    in_focus = np.abs(sample.blur * (sample.disparity - sample.focus)) < 1
+    error = (result - sample.bokeh) ** 2
+    return {
+        "psnr": _psnr(error),
+        "ssim": float(
+            structural_similarity(
+                result,
+                sample.bokeh,
+                channel_axis=-1,
+                data_range=1.0,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+            )
+        ),
+        "psnr_near_edges": _psnr(error[near_edges]),
+        "psnr_in_focus": _psnr(error[in_focus]),
+    }
+
+
+def _psnr(error: np.ndarray) -> float:
+    return float(-10 * np.log10(error.mean())) if error.size else float("nan")
+
+
+def contact_row(name: str, results: dict[str, np.ndarray], sample: Sample) -> np.ndarray:
+    """The input, the truth, and each result over its signed error, three times enlarged."""
+    top, bottom = [sample.image, sample.bokeh], [np.ones_like(sample.image)] * 2
+    for result in results.values():
+        top.append(result)
+        bottom.append(np.clip(0.5 + 3 * (result - sample.bokeh), 0, 1))
+    return np.vstack([np.hstack(top), np.hstack(bottom)])
+
+
+def table(means: dict[str, dict[str, float]]) -> str:
+    """The means as a Markdown table."""
+    lines = [
+        "| method | PSNR | SSIM | near edges | in focus | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, m in means.items():
+        lines.append(
+            f"| {name} | {m['psnr']:.2f} | {m['ssim']:.3f} | {m['psnr_near_edges']:.2f} "
+            f"| {m['psnr_in_focus']:.2f} | {m['seconds']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description="Compares lens blur with ray-traced photographs.")
+    parser.add_argument("suite", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--sheets", type=Path, help="folder for contact sheets with error maps")
+    parser.add_argument("--only", default="", help="methods whose name contains this")
+    arguments = parser.parse_args()
+    methods = {name: method for name, method in METHODS.items() if arguments.only in name}
+
+    rows: list[dict] = []
+    for sample in read_suite(arguments.suite):
+        results = {}
+        for name, method in methods.items():
+            results[name] = method(sample)
+            start = time.perf_counter()
+            method(sample)
+            seconds = time.perf_counter() - start
+            row = scores(results[name], sample) | {"seconds": seconds}
+            rows.append({"method": name, "sample": sample.name} | row)
+        print(sample.name, flush=True)
+        if arguments.sheets:
+            arguments.sheets.mkdir(parents=True, exist_ok=True)
+            shown = {k: v for k, v in results.items() if "lens_blur" in k or "multiplane" in k}
+            sheet = contact_row(sample.name, shown, sample)
+            picture = Image.fromarray((255 * sheet + 0.5).astype(np.uint8))
+            picture.save(arguments.sheets / f"{sample.name.replace('/', '_')}.png")
+
+    means = {name: _means([row for row in rows if row["method"] == name]) for name in methods}
+    print(table(means))
+    if arguments.output:
+        machine = {
+            "jax": jax.__version__,
+            "device": jax.devices()[0].device_kind,
+            "processor": platform.machine(),
+        }
+        content = {
+            "suite": arguments.suite.name,
+            "machine": machine,
+            "means": means,
+            "images": rows,
+        }
+        arguments.output.write_text(json.dumps(content, indent=1).replace("NaN", "null") + "\n")
+
+
+def _means(rows: list[dict]) -> dict[str, float]:
+    keys = [key for key in rows[0] if key not in ("method", "sample")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a region may be empty in all images
+        return {key: float(np.nanmean([row[key] for row in rows])) for key in keys}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Focus that people can name, depth of any kind, and the thin lens.
+
+Maps are `h w`. Everything here is plain numpy and concrete: it turns what a person says into the
+numbers `focus` and `blur` of `render.lens_blur`. Positions are pixels from the left (x) and the top
+(y).
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Real
+
+Convention = Literal["disparity", "inverse_depth", "metres", "near_is_dark"]
+
+
+class DisparityOutput(NamedTuple):
+    """A disparity map, and what a person should be told about it (None: nothing)."""
+
+    disparity: Float[np.ndarray, "h w"]
+    notice: str | None
+
+
+def to_disparity(depth: Real[np.ndarray, "h w"], convention: Convention) -> DisparityOutput:
+    """Turns a depth map of a named kind into disparity, greater = nearer.
+
+    Args:
+      depth: The map. Not finite or, in metres, not positive values are taken for infinitely far.
+      convention: "disparity": any affine scale of inverse depth, as MiDaS and Depth Anything give
+        it; "inverse_depth": the same in 1/m, 0 is infinitely far; "metres": distance along the
+        optical axis; "near_is_dark": a picture of disparity that is dark where it is near.
+
+    Returns:
+      The map (in 1/m for "inverse_depth" and "metres"), and a notice if it is constant, or if it is
+      nearer at the top than at the bottom, which in photographs mostly means that it is inverted.
+
+    Raises:
+      ValueError: for an unknown convention, or a map without one finite value.
+    """
+    if convention not in get_args(Convention):
+        raise ValueError(
+            f"a depth convention is one of {', '.join(get_args(Convention))}, got {convention!r}"
+        )
+    depth = np.asarray(depth, np.float32)
+    finite = np.isfinite(depth)
+    if depth.ndim != 2 or not finite.any():
+        raise ValueError(f"a depth map is one plane 'h w' with finite values, got {depth.shape}")
+    if convention == "metres":
+        known = finite & (depth > 0)
+        disparity = np.where(known, 1 / np.where(known, depth, 1), 0)
+    elif convention == "near_is_dark":
+        top = depth[finite].max()
+        disparity = np.where(finite, top - np.where(finite, depth, top), 0)
+    else:
+        far = 0.0 if convention == "inverse_depth" else depth[finite].min()
+        disparity = np.where(finite, depth, far)
+    disparity = disparity.astype(np.float32)
+    return DisparityOutput(disparity, notice_about(disparity))
+
+
+def notice_about(disparity: Float[np.ndarray, "h w"]) -> str | None:
+    """Says what looks wrong with a disparity map, in one sentence; None if nothing does."""
+    low, high = np.quantile(disparity, [0.01, 0.99])
+    if disparity.max() - disparity.min() <= 1e-6 * max(1.0, abs(float(disparity.max()))):
+        return "the depth map is constant: everything will be equally sharp"
+    quarter = max(1, disparity.shape[0] // 4)
+    top, bottom = np.median(disparity[:quarter]), np.median(disparity[-quarter:])
+    if top - bottom > 0.3 * (high - low) > 0:
+        return (
+            "the depth map is nearer at the top than at the bottom: if near and far are swapped, "
+            'read it as "near_is_dark" or "metres"'
+        )
+    return None
+
+
+def at_pixel(disparity: Real[np.ndarray, "h w"], x: int, y: int) -> float:
+    """Focus on a point: the median of the 3x3 pixels around it, of those inside the map.
+
+    Raises:
+      ValueError: if the point lies outside the map.
+    """
+    height, width = disparity.shape
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(
+            f"the focus point ({x}, {y}) lies outside the picture, {width} wide and {height} high"
+        )
+    return float(np.median(disparity[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]))
+
+
+def in_mask(disparity: Real[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
+    """Focus on a subject that is cut out: the median under its mask."""
+    if mask.shape != disparity.shape or not mask.any():
+        raise ValueError(
+            f"a focus mask is of the size of the map, {disparity.shape}, and not empty, "
+            f"got {mask.shape} with {int(mask.sum())} pixels"
+        )
+    return float(np.median(disparity[mask]))
+
+
+def in_box(
+    disparity: Real[np.ndarray, "h w"], left: int, top: int, right: int, bottom: int
+) -> float:
+    """Focus on a subject in a box: what is nearest there, without its nearest and smallest parts.
+
+    A box holds some background in its corners, and the subject is in front of it: the upper
+    quartile is taken. The right and bottom edges are exclusive.
+    """
+    height, width = disparity.shape
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"the focus box ({left}, {top}, {right}, {bottom}) is empty or leaves the picture, "
+            f"{width} wide and {height} high"
+        )
+    return float(np.quantile(disparity[top:bottom, left:right], 0.75))
+
+
+def nearest_subject(disparity: Real[np.ndarray, "h w"], *, share: float = 0.05) -> float:
+    """Focus on the nearest thing that takes a share of the picture: the median of that share."""
+    if not 0 < share < 1:
+        raise ValueError(f"the share of the picture is between 0 and 1, got {share}")
+    return float(np.quantile(disparity, 1 - share / 2))
+
+
+def at_distance(metres: float) -> float:
+    """Focus at a distance, for maps in 1/m (`to_disparity` of "metres" or "inverse_depth")."""
+    if not metres > 0:
+        raise ValueError(f"a focus distance is positive, got {metres} m")
+    return 1 / metres
+
+
+def resolve(text: str, disparity: Real[np.ndarray, "h w"]) -> float:
+    """Reads a focus as a person writes it.
+
+    Args:
+      text: "nearest"; "X,Y", a point in pixels; "LEFT,TOP,RIGHT,BOTTOM", a box in pixels; "2.5m", a
+        distance, for maps in 1/m; or a number, a value of the map.
+      disparity: The map.
+
+    Raises:
+      ValueError: if the text is none of these, or points outside the map.
+    """
+    word = text.strip().lower()
+    if word == "nearest":
+        return nearest_subject(disparity)
+    try:
+        if "," in word:
+            numbers = [int(part) for part in word.split(",")]
+            if len(numbers) not in (2, 4):
+                raise ValueError
+        else:
+            numbers = [float(word.removesuffix("m"))]
+            if not np.isfinite(numbers[0]):
+                raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"cannot read the focus {text!r}: write nearest, X,Y, LEFT,TOP,RIGHT,BOTTOM, "
+            f"a distance such as 2.5m, or a value of the map"
+        ) from None
+    if len(numbers) == 2:
+        return at_pixel(disparity, *numbers)
+    if len(numbers) == 4:
+        return in_box(disparity, *numbers)
+    return at_distance(numbers[0]) if word.endswith("m") else numbers[0]
+
+
+def thin_lens_blur(
+    *,
+    focal_length: float,
+    f_number: float,
+    sensor_width: float,
+    focus_distance: float,
+    image_width: int,
+) -> float:
+    """The `blur` of a real lens, for maps in 1/m.
+
+    A thin lens of focal length f and diameter f / N, focused at distance s, spreads a point at
+    distance d over a disc on the sensor of radius f / (2 N) * f s / (s - f) * |1/d - 1/s|.
+
+    Args:
+      focal_length: f [mm].
+      f_number: N [1].
+      sensor_width: Width of the sensor, 36 for full frame [mm].
+      focus_distance: s [m].
+      image_width: Width of the picture [px].
+
+    Returns:
+      Radius of the circle of confusion per 1/m of disparity difference [px m].
+
+    Raises:
+      ValueError: if a value is not positive, or the focus is nearer than the focal length.
+    """
+    if min(focal_length, f_number, sensor_width, image_width) <= 0:
+        raise ValueError("focal length, f-number, sensor width and image width are positive")
+    if focus_distance * 1000 <= focal_length:
+        raise ValueError(
+            f"a lens of {focal_length} mm cannot focus at {focus_distance} m: "
+            f"the distance must exceed the focal length"
+        )
+    f = focal_length / 1000
+    per_dioptre = f / (2 * f_number) * f * focus_distance / (focus_distance - f)  # [m * m]
+    return per_dioptre * image_width / (sensor_width / 1000)
+
+
+def keep_sharp(
+    disparity: Real[np.ndarray, "h w"], focus: float, *, nearest: float, farthest: float
+) -> Real[np.ndarray, "h w"]:
+    """Bends a map so that a range of it is rendered sharp, and blur sets in at its ends.
+
+    Args:
+      disparity: The map.
+      focus: What `render.lens_blur` will be given as focus.
+      nearest: Upper end of the range, `>= focus`.
+      farthest: Lower end of the range, `<= focus`.
+
+    Returns:
+      The map with the range flattened to `focus`, and the rest moved up to it.
+    """
+    if not farthest <= focus <= nearest:
+        raise ValueError(
+            f"the sharp range must hold the focus, got {farthest} <= {focus} <= {nearest}"
+        )
+    return disparity - np.clip(disparity, farthest, nearest) + focus
