@@ -18,7 +18,8 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-_policies = ocp.training.preservation_policies
+_training: Any = ocp.training  # its annotations contradict one another
+_policies = _training.preservation_policies
 
 Report = Callable[[str], None]
 """Takes one line for the user."""
@@ -27,9 +28,7 @@ Report = Callable[[str], None]
 class Checkpoints:
     """The checkpoints of one training run, a folder each, named by their step."""
 
-    def __init__(
-        self, directory: str | os.PathLike[str], *, keep: int = 2, writable: bool = True
-    ):
+    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2, writable: bool = True):
         """Opens the folder.
 
         Args:
@@ -46,9 +45,9 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         if not writable and not self.directory.is_dir():
             raise ValueError(f"{self.directory}: no checkpoints there")
-        self._orbax = ocp.training.Checkpointer(
+        self._orbax = _training.Checkpointer(
             self.directory,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            save_decision_policy=_training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=_policies.AnyPreservationPolicy(
                 [_policies.LatestN(keep), _policies.BestN(get_metric_fn=_score, n=1)]
             ),
@@ -190,7 +189,7 @@ def _checksums(state: Any) -> dict[str, int]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
         "/".join(str(getattr(s, "key", getattr(s, "name", s))) for s in path): zlib.crc32(
-            np.ascontiguousarray(leaf)
+            np.ascontiguousarray(leaf).data
         )
         for path, leaf in leaves
     }

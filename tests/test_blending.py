@@ -29,9 +29,7 @@ def pictures():
 @pytest.mark.parametrize("method", METHODS)
 def test_equal_pictures_stay_as_they_are(method, pictures):
     image, _, mask = pictures
-    np.testing.assert_allclose(
-        COMPILED[method](image, image, mask), image, atol=tolerances.TWIN
-    )
+    np.testing.assert_allclose(COMPILED[method](image, image, mask), image, atol=tolerances.TWIN)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -41,9 +39,7 @@ def test_an_empty_mask_gives_the_bokeh(method, pictures):
     np.testing.assert_allclose(blended, rendered, atol=tolerances.TWIN)
 
 
-@pytest.mark.parametrize(
-    "method", [blending.poisson_blend, blending.convolution_pyramid_blend]
-)
+@pytest.mark.parametrize("method", [blending.poisson_blend, blending.convolution_pyramid_blend])
 def test_a_constant_difference_is_taken_away(method, pictures):
     # The membrane between equal values is flat, so the sharp part moves by that value.
     image, _, mask = pictures
@@ -58,9 +54,9 @@ def test_poisson_keeps_the_laplacian_inside_and_the_bokeh_outside(pictures):
 
     def laplacian(x):
         x = np.asarray(x)
-        return (
-            x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:] - 4 * x[1:-1, 1:-1]
-        )[6:16, 8:20]
+        return (x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:] - 4 * x[1:-1, 1:-1])[
+            6:16, 8:20
+        ]
 
     np.testing.assert_allclose(laplacian(blended), laplacian(image), atol=1e-3)
     outside = np.asarray(mask) == 0
@@ -82,9 +78,7 @@ def test_convolution_pyramid_is_near_the_poisson_solution(pictures):
 
 def test_laplacian_pyramid_with_half_a_mask_is_the_mean(pictures):
     image, rendered, mask = pictures
-    blended = COMPILED[blending.laplacian_pyramid_blend](
-        image, rendered, jnp.full_like(mask, 0.5)
-    )
+    blended = COMPILED[blending.laplacian_pyramid_blend](image, rendered, jnp.full_like(mask, 0.5))
     np.testing.assert_allclose(blended, (image + rendered) / 2, atol=tolerances.TWIN)
 
 

@@ -19,7 +19,8 @@ class Kept:
 
     def __init__(self, source: grain.sources.RandomAccessDataSource):
         """Wraps `source`."""
-        self._source, self._kept = source, {}
+        self._source: Any = source
+        self._kept: dict[SupportsIndex, dict[str, np.ndarray]] = {}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -29,6 +30,12 @@ class Kept:
             sample = self._source[index]
             self._kept[index] = {name: sample[name] for name in PAIR}
         return self._kept[index]
+
+
+def full_size(config: DataConfig, *, half: bool) -> tuple[int, int]:
+    """Height and width of the pictures that a stage takes its samples from."""
+    height, width = config.size
+    return (2 * height, 2 * width) if half else (height, width)
 
 
 def train_batches(config: DataConfig, *, half: bool, radius: int) -> Any:
@@ -57,8 +64,7 @@ def train_batches(config: DataConfig, *, half: bool, radius: int) -> Any:
         chain: list[transforms.Transform] = []
     else:
         source = _photographs(config, held=False)
-        crop = tuple(2 * side for side in config.size) if half else config.size
-        chain = [transforms.RandomCrop(size=crop)]
+        chain = [transforms.RandomCrop(size=full_size(config, half=half))]
         if half:
             chain.append(transforms.Resize(size=config.size))
     if config.exposure:
@@ -81,7 +87,7 @@ def validation_pairs(config: DataConfig, *, half: bool, radius: int) -> dict[str
     Photographs are cropped around their middle. Of a folder, the last `validation_samples` pairs
     are held out; of a prepared EBB!, the `val470` split, of which the first are taken.
     """
-    full = tuple(2 * side for side in config.size) if half else config.size
+    full = full_size(config, half=half)
     if config.source is None:
         source: Any = _synthetic(config, full, 2 * radius, held=True)
     else:
@@ -95,9 +101,7 @@ def to_devices(
     batch: dict[str, np.ndarray], sharding: jax.sharding.NamedSharding
 ) -> dict[str, jax.Array]:
     """Makes global arrays, split over all devices, of this process's part of a batch."""
-    return {
-        name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in PAIR
-    }
+    return {name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in PAIR}
 
 
 def chunks(pairs: dict[str, np.ndarray], size: int) -> Iterator[tuple[dict[str, Any], int]]:

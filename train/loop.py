@@ -152,8 +152,8 @@ def _make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Cal
 
         gradients, (parts, stats) = jax.grad(loss, has_aux=True)(now.params)
         changes, memory = optimizer.update(gradients, now.optimizer, now.params)
-        params = optax.apply_updates(now.params, changes)
-        average = now.average
+        params: Any = optax.apply_updates(now.params, changes)
+        average: Any = now.average
         if average is not None:
             average = optax.incremental_update(params, average, 1 - config.optimizer.average)
         values = {"loss": parts.total, **parts._asdict(), "gradient_norm": norm(gradients)}
@@ -220,7 +220,7 @@ def _require_finite(
     if np.isfinite([values["loss"], values["gradient_norm"]]).all():
         return
     path = workdir / f"nonfinite_step{step}_process{jax.process_index()}.npz"
-    np.savez(path, **batch)
+    np.savez(path, image=batch["image"], bokeh=batch["bokeh"])
     shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
     raise ValueError(
         f"step {step}: the loss or its gradient is not finite ({shown}); its batch is in {path}. "

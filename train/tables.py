@@ -99,7 +99,7 @@ def _step(*, share: float, zoom: float = 1.0, channels: int = 1, last: bool = Fa
         steps = max(1, round(config.steps * share))
         optimizer = config.optimizer
         if last:
-            ends = ("defocus/decoder/head2", "defocus/decoder/head3")
+            ends = ("defocus/decoder/head/conv2", "defocus/decoder/head/conv3")
             optimizer = dataclasses.replace(optimizer, trainable=ends)
         return dataclasses.replace(
             config,
@@ -221,4 +221,3 @@ TABLE8: dict[str, tuple[float, float]] = {
     "D2F": (23.7342, 0.8818),
 }
 """Printed PSNR and SSIM of the fusion methods."""
-
