@@ -86,6 +86,7 @@ class Checkpoints:
         try:
             self._orbax.save_checkpointables(step, parts, metrics={"score": score})
         except Exception as error:  # Orbax and TensorStore raise half a dozen kinds
+            self._orbax.reload()  # it has already struck off those that this one would replace
             kept = ", ".join(map(str, self.steps)) or "none"
             raise ValueError(
                 f"{self.directory}: cannot save step {step}: {_first_line(error)}. Checkpoints "

@@ -81,7 +81,7 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
 
         # 5. Compiled functions.
         update = jax.jit(
-            _make_update(stage, config, now.params),
+            make_update(stage, config, now.params),
             in_shardings=(everywhere, split),
             out_shardings=(everywhere, everywhere),
             donate_argnums=0,
@@ -135,12 +135,12 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
             folder.close()
 
 
-def _make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Callable:
+def make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Callable:
     """One step: loss, gradients, optimiser, running average."""
     optimizer = state.make_optimizer(config, params)
 
     def norm(gradients: state.Params) -> Array:
-        return optax.global_norm(state.trained(gradients, config.optimizer))
+        return optax.tree.norm(state.trained(gradients, config.optimizer))
 
     def update(now: state.TrainState, batch: Batch) -> tuple[state.TrainState, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(now.key), now.step)
@@ -153,9 +153,10 @@ def _make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Cal
         gradients, (parts, stats) = jax.grad(loss, has_aux=True)(now.params)
         changes, memory = optimizer.update(gradients, now.optimizer, now.params)
         params: Any = optax.apply_updates(now.params, changes)
-        average: Any = now.average
-        if average is not None:
-            average = optax.incremental_update(params, average, 1 - config.optimizer.average)
+        average: Any = None
+        if now.average is not None:
+            share = 1 - config.optimizer.average
+            average = optax.incremental_update(params, now.average, share)
         values = {"loss": parts.total, **parts._asdict(), "gradient_norm": norm(gradients)}
         del values["total"]
         return state.TrainState(now.step + 1, params, stats, memory, average, now.key), values

@@ -84,6 +84,10 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
     def init(key):
         params, stats = state.split_variables(pipeline.init(model, key))
         params.pop("fusion")
+        # A fresh network's map lies mostly outside of [0, 1]; a faint one around its lower half
+        # leaves every pixel on a slope.
+        last = params["defocus"]["decoder"]["head"]["conv3"]
+        last["kernel"], last["bias"] = 0.1 * last["kernel"], last["bias"] + 0.3
         if config.backbone is not None:
             encoder = convert.convert(
                 convert.load_state_dict(config.backbone),
@@ -126,9 +130,10 @@ def hallucinate(
 ) -> tuple[Array, state.Params]:
     """Runs the defocus network; also gives the batch statistics, updated when training."""
     variables = {"params": params["defocus"], "batch_stats": stats["defocus"]}
+    apply: Any = model.defocus_net.apply
     if not train:
-        return model.defocus_net.apply(variables, image), stats
-    raw, updated = model.defocus_net.apply(variables, image, train=True, mutable=["batch_stats"])
+        return apply(variables, image), stats
+    raw, updated = apply(variables, image, train=True, mutable=["batch_stats"])
     return raw, stats | {"defocus": updated["batch_stats"]}
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from d2f_jax import kernels, pipeline
 from d2f_jax.losses import LossWeights
@@ -53,7 +54,9 @@ def _loss(**weights: float) -> Change:
     return change
 
 
-def _model(**fields: object) -> Change:
+def _model(**fields: Any) -> Change:
+    """Other fields of the model."""
+
     def change(config: TrainConfig) -> TrainConfig:
         return dataclasses.replace(config, model=dataclasses.replace(config.model, **fields))
 
@@ -88,7 +91,9 @@ def _uniform(count: int, largest: int) -> tuple[int, ...]:
     return kernels.uniform_sizes(count, step=max(2, 2 * round(2 * largest / 69)))
 
 
-def _step(*, share: float, zoom: float = 1.0, channels: int = 1, last: bool = False) -> Change:
+def _step(
+    *, share: float, zoom: float = 1.0, channels: Literal[1, 6] = 1, last: bool = False
+) -> Change:
     """A step of a training strategy: its share of the preset's steps, its size, its channels.
 
     `last` trains the last two convolutions alone, as BRDE did.
