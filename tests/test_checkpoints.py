@@ -122,7 +122,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(folder):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(ValueError, match="cannot save step 5: .*intact .steps: 1, 3, 4"):
+        with pytest.raises(ValueError, match=r"cannot save step 5: .*intact .steps: 1, 3, 4"):
             saved.save(5, state(5), data(), score=99.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -27,7 +27,7 @@ def test_a_folder_in_use_is_refused_until_it_is_free(tmp_path):
 
 def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
     WorkDir(tmp_path, CONFIG, stage="stage1").close()
-    with pytest.raises(ValueError, match="with other settings .*steps was 1000, is 7"):
+    with pytest.raises(ValueError, match=r"with other settings .*steps was 1000, is 7"):
         WorkDir(tmp_path, dataclasses.replace(CONFIG, steps=7), stage="stage1")
     with pytest.raises(ValueError, match="holds a run of stage1, not of stage2"):
         WorkDir(tmp_path, CONFIG, stage="stage2")
