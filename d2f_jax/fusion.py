@@ -44,11 +44,19 @@ class FusionNet(nn.Module):
         rows = jnp.expand_dims(inside, range(x.ndim - 3)).astype(self.dtype)
         for index, features in enumerate(self.features, start=1):
             x = rows * nn.relu(self._conv(features, f"conv{index}")(rows * x))
-        return self._conv(1, f"conv{len(self.features) + 1}")(x)[..., 0].astype(jnp.float32)
+        # A mask that starts at one half lies inside its clamp, where training moves it.
+        x = self._conv(1, f"conv{len(self.features) + 1}", bias=0.5)(x)
+        return x[..., 0].astype(jnp.float32)
 
-    def _conv(self, features: int, name: str) -> nn.Conv:
-        pad = ((1, 1), (1, 1))
-        return nn.Conv(features, (3, 3), padding=pad, dtype=self.dtype, name=name)
+    def _conv(self, features: int, name: str, *, bias: float = 0.0) -> nn.Conv:
+        return nn.Conv(
+            features,
+            (3, 3),
+            padding=((1, 1), (1, 1)),
+            dtype=self.dtype,
+            bias_init=nn.initializers.constant(bias),
+            name=name,
+        )
 
 
 def binary_mask(defocus: Float[Array, "*b h w"], theta: float = 1 / 8) -> Float[Array, "*b h w"]:

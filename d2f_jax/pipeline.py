@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from d2f_jax import defocus as hallucination
 from d2f_jax import fusion, kernels, radiance, render, resize, weights
+from d2f_jax.networks.resnext import ResNeXt
 from d2f_jax.types import Kernels
 
 
@@ -59,7 +61,7 @@ class D2FConfig:
 
     Attributes:
       defocus_net: Defocus hallucination (Eq. 2).
-      radiance_net: Radiance virtualization (Eq. 3).
+      radiance_net: Radiance virtualization (Eq. 3), or what takes its place in Table 7.
       fusion_net: Fusion mask (Eq. 17).
       sizes: Kernel sizes, one per layer (Eq. 14).
       sharpness: Slope of the layer masks (gamma of Eq. 7).
@@ -70,7 +72,7 @@ class D2FConfig:
     """
 
     defocus_net: hallucination.DefocusNet = hallucination.DefocusNet()  # noqa: RUF009
-    radiance_net: radiance.RadianceNet = radiance.RadianceNet()  # noqa: RUF009
+    radiance_net: nn.Module = radiance.RadianceNet()  # noqa: RUF009
     fusion_net: fusion.FusionNet = fusion.FusionNet()  # noqa: RUF009
     sizes: tuple[int, ...] = kernels.PAPER_SIZES
     sharpness: float = 100.0
@@ -82,8 +84,27 @@ class D2FConfig:
 
 ARCHITECTURES: dict[str, D2FConfig] = {
     "d2f-resnext50": D2FConfig(),
+    # Light enough to train on one small GPU.
+    "d2f-small": D2FConfig(
+        defocus_net=hallucination.DefocusNet(
+            encoder=ResNeXt(blocks=(2, 2, 2, 2), groups=16, width=32),
+            features=64,
+            head=(32, 16),
+        ),
+    ),
+    # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.
+    "d2f-smoke": D2FConfig(
+        defocus_net=hallucination.DefocusNet(
+            encoder=ResNeXt(blocks=(1, 1, 1, 1), groups=4, width=8),
+            features=24,
+            head=(16, 8),
+        ),
+        fusion_net=fusion.FusionNet(features=(16, 8, 8)),
+        sizes=kernels.uniform_sizes(9, step=2),
+        sharpness=20.0,  # wide slopes, on which training finds a gradient everywhere
+    ),
 }
-"""Configurations by the name that a weights file carries."""
+"""Configurations by the name that a weights file carries; the last two are not the paper's."""
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:

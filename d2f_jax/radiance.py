@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import DTypeLike, Float
 
+from d2f_jax import color
+
 
 class RadianceNet(nn.Module):
     """Three 1x1 convolutions, 3 -> 16 -> 16 -> 1, sigmoid at the end (Eq. 3, errata i)."""
@@ -18,6 +20,24 @@ class RadianceNet(nn.Module):
         x = nn.relu(nn.Dense(self.features, dtype=self.dtype, name="conv1")(image))
         x = nn.relu(nn.Dense(self.features, dtype=self.dtype, name="conv2")(x))
         return nn.sigmoid(nn.Dense(1, dtype=self.dtype, name="conv3")(x).astype(jnp.float32))
+
+
+class EqualRadiance(nn.Module):
+    """Gives every pixel the same weight: rendering without radiance (Table 7)."""
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
+        """Returns ones."""
+        return jnp.ones_like(image[..., :1])
+
+
+class GreyRadiance(nn.Module):
+    """Takes the grey value for the radiance (Table 7)."""
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
+        """Returns the luma, in [0, 1]."""
+        return color.luma(image)[..., None]
 
 
 def highlight_weight(

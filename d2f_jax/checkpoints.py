@@ -1,0 +1,204 @@
+"""Training checkpoints that survive: the only file that knows Orbax.
+
+A checkpoint holds the training state, the position in the data and a checksum of every array, and
+appears whole or not at all. The newest few are kept, and the best one by its score. (Weights to be
+shipped are safetensors, in `weights`.)
+"""
+
+import contextlib
+import os
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from orbax.checkpoint import v1 as ocp
+
+_training: Any = ocp.training  # its annotations contradict one another
+_policies = _training.preservation_policies
+
+Report = Callable[[str], None]
+"""Takes one line for the user."""
+
+
+class Checkpoints:
+    """The checkpoints of one training run, a folder each, named by their step."""
+
+    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2, writable: bool = True):
+        """Opens the folder.
+
+        Args:
+          directory: Folder that holds nothing but checkpoints.
+          keep: How many of the newest to keep, beside the best.
+          writable: Whether to create the folder and remove what a killed run left half-written;
+            False for looking into a run that may still be going on.
+
+        Raises:
+          ValueError: if the folder is to be read and is not there.
+        """
+        # Orbax logs pages for every fault; this class reports them in one line.
+        logging.set_verbosity(logging.FATAL)
+        self.directory = Path(directory).absolute()
+        if not writable and not self.directory.is_dir():
+            raise ValueError(f"{self.directory}: no checkpoints there")
+        self._orbax = _training.Checkpointer(
+            self.directory,
+            save_decision_policy=_training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=_policies.AnyPreservationPolicy(
+                [_policies.LatestN(keep), _policies.BestN(get_metric_fn=_score, n=1)]
+            ),
+            cleanup_tmp_directories=writable,
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of all checkpoints, oldest first."""
+        return [checkpoint.step for checkpoint in self._orbax.checkpoints]
+
+    @property
+    def best(self) -> int:
+        """Step of the checkpoint with the highest score, the newest where none has one.
+
+        Raises:
+          ValueError: if there are no checkpoints.
+        """
+        if not self.steps:
+            raise ValueError(f"{self.directory}: no checkpoints there")
+        return max(self._orbax.checkpoints, key=lambda c: (_score(c.metrics), c.step)).step
+
+    def save(self, step: int, state: Any, data: Any, *, score: float) -> None:
+        """Writes a checkpoint and waits for it; older ones go only once it is whole.
+
+        Args:
+          step: Its step.
+          state: Pytree of arrays.
+          data: Iterator of the Grain chain, of which the position is saved.
+          score: What `best` goes by, higher is better.
+
+        Raises:
+          ValueError: if it cannot be written, for a full disk say; all older ones are intact.
+        """
+        parts = {"state": state, "data": data, "checksums": _checksums(state)}
+        try:
+            self._orbax.save_checkpointables(step, parts, metrics={"score": score})
+        except Exception as error:  # Orbax and TensorStore raise half a dozen kinds
+            self._orbax.reload()  # it has already struck off those that this one would replace
+            kept = ", ".join(map(str, self.steps)) or "none"
+            raise ValueError(
+                f"{self.directory}: cannot save step {step}: {_first_line(error)}. Checkpoints "
+                f"already there are intact (steps: {kept}); make room and run the command again"
+            ) from error
+
+    def restore(self, like: Any, data: Any, *, report: Report) -> Any | None:
+        """Loads the newest good checkpoint and sets the data to its position.
+
+        A torn or foreign one is reported and moved aside to the folder `unreadable` beside this
+        one, so that its step can be saved again.
+
+        Args:
+          like: State of the same structure, shapes and shardings.
+          data: Iterator to be set to the saved position.
+          report: Takes the reason for each checkpoint that is skipped.
+
+        Returns:
+          The state, or None if there are no checkpoints at all.
+
+        Raises:
+          ValueError: if there are checkpoints and none can be read.
+        """
+        steps = self.steps
+        for step in reversed(steps):
+            try:
+                state = self._load(step, jax.tree.map(_abstract, like))
+                self._orbax.load_checkpointables(step, {"data": data})
+            except Exception as error:  # as for saving
+                aside = self._move_aside(step)
+                report(
+                    f"skipped checkpoint {self.directory / str(step)}, torn or foreign "
+                    f"({_first_line(error)}); moved to {aside}"
+                )
+            else:
+                return state
+        if steps:
+            raise ValueError(
+                f"{self.directory}: none of its {len(steps)} checkpoints can be read (see above); "
+                "choose another work folder to start anew"
+            )
+        return None
+
+    def read(self, step: int) -> dict[str, Any]:
+        """Loads the state of one checkpoint as nested dicts, on the first device, for export.
+
+        Raises:
+          ValueError: if there is no such checkpoint or it is torn.
+        """
+        if step not in self.steps:
+            raise ValueError(f"{self.directory}: no checkpoint of step {step}, only {self.steps}")
+        try:
+            metadata: Any = self._orbax.checkpointables_metadata(step).metadata
+            one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            like = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), metadata["state"]
+            )
+            return self._load(step, like)
+        except Exception as error:  # as for saving
+            raise ValueError(
+                f"{self.directory / str(step)}: torn checkpoint ({_first_line(error)})"
+            ) from error
+
+    def close(self) -> None:
+        """Ends Orbax's threads."""
+        with contextlib.suppress(Exception):  # what failed in the background was raised by `save`
+            self._orbax.close()
+
+    def _load(self, step: int, like: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of dtypes and shardings that `like` settles
+            loaded = self._orbax.load_checkpointables(step, {"state": like, "checksums": None})
+        state = loaded["state"]
+        have = _checksums(state)
+        if have != loaded["checksums"]:
+            wrong = [name for name, sum_ in loaded["checksums"].items() if have.get(name) != sum_]
+            raise ValueError(f"checksums differ in {len(wrong)} arrays, first {wrong[:1]}")
+        return state
+
+    def _move_aside(self, step: int) -> Path:
+        aside = self.directory.parent / "unreadable" / str(step)
+        if jax.process_index() == 0:
+            aside.parent.mkdir(exist_ok=True)
+            while aside.exists():
+                aside = aside.with_name(aside.name + "_")
+            (self.directory / str(step)).rename(aside)
+        self._orbax.reload()
+        return aside
+
+
+def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+
+
+def _score(metrics: dict[str, float] | None) -> float:
+    return (metrics or {}).get("score", -np.inf)
+
+
+def _checksums(state: Any) -> dict[str, int]:
+    """CRC-32 of every array: TensorStore does not notice a byte that has changed on the disk."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        "/".join(str(getattr(s, "key", getattr(s, "name", s))) for s in path): zlib.crc32(
+            np.ascontiguousarray(leaf).data
+        )
+        for path, leaf in leaves
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    """The innermost reason in one short line; Orbax wraps it in pages."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}"

@@ -1,0 +1,64 @@
+"""What the training commands share: the preset's name, hosts, and errors in one line."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import jax
+
+from train.config import HostsConfig, TrainConfig, preset
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Ends the process with one line and code 2 for a ValueError, with code 130 for Ctrl-C."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def take_preset(presets: dict[str, TrainConfig]) -> TrainConfig:
+    """The preset that the first argument names.
+
+    Raises:
+      ValueError: if it names none.
+    """
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        names = "|".join(presets)
+        print(f"usage: python -m train.{_module()} {{{names}}} --workdir DIR [options]")
+        print("A preset followed by --help lists all options with its values.")
+        sys.exit(0 if len(sys.argv) > 1 else 2)
+    return preset(presets, sys.argv[1])
+
+
+def rest() -> list[str]:
+    """The arguments behind the preset."""
+    return sys.argv[2:]
+
+
+def join_hosts(hosts: HostsConfig) -> None:
+    """Joins the other processes, if this is one of several.
+
+    Raises:
+      ValueError: if the options are not given together, or the others do not answer.
+    """
+    given = (hosts.coordinator, hosts.count, hosts.index)
+    if all(value is None for value in given):
+        if "JAX_COORDINATOR_ADDRESS" not in os.environ:
+            return
+    elif any(value is None for value in given):
+        raise ValueError("hosts.coordinator, hosts.count and hosts.index go together")
+    try:
+        jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+    except RuntimeError as error:
+        raise ValueError(f"the processes did not find each other: {error}") from error
+
+
+def _module() -> str:
+    return os.path.splitext(os.path.basename(sys.argv[0]))[0]

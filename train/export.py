@@ -1,0 +1,114 @@
+"""Weights out of training runs: `python -m train.export WORKDIR OUT.safetensors`."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from d2f_jax import checkpoints, weights
+from train import commands, state
+from train.config import ModelConfig, model_from_json
+from train.workdir import read_record
+
+
+class Trained(NamedTuple):
+    """What a run has learnt, and where it stands."""
+
+    model: ModelConfig
+    params: state.Params
+    stats: state.Params
+    step: int
+    record: dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Writes the weights of a training run to a file that `d2f_jax.pipeline.load` reads.
+
+    Attributes:
+      workdir: Folder of the run, of stage 1 or 2.
+      out: File to write.
+      step: Checkpoint to take; the best by PSNR when left out.
+      half: Whether to store float16.
+      licence: What one may do with the weights; mark those trained on EBB! as research use only.
+    """
+
+    workdir: tyro.conf.Positional[Path]
+    out: tyro.conf.Positional[Path]
+    step: Annotated[int | None, tyro.conf.arg(metavar="STEP")] = None
+    half: bool = False
+    licence: str = "Apache-2.0"
+
+
+def read_run(
+    workdir: str | os.PathLike[str], *, stage: str | None = None, step: int | None = None
+) -> Trained:
+    """Reads the best checkpoint of a run, or that of one step.
+
+    Raises:
+      ValueError: if there is no run, or one of another stage, or no readable checkpoint.
+    """
+    record = read_record(workdir)
+    if stage is not None and record["stage"] != stage:
+        raise ValueError(f"{workdir}: holds a run of {record['stage']}, not of {stage}")
+    saved = checkpoints.Checkpoints(Path(workdir) / "checkpoints", writable=False)
+    try:
+        step = saved.best if step is None else step
+        content = saved.read(step)
+    finally:
+        saved.close()
+    params = content["params"] if content["average"] is None else content["average"]
+    return Trained(model_from_json(record["config"]), params, content["stats"], step, record)
+
+
+def export(
+    workdir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    half: bool = False,
+    licence: str = "Apache-2.0",
+) -> None:
+    """Writes the weights of a run.
+
+    Raises:
+      ValueError: as `read_run`; for a model that is no architecture by itself, as ablations
+        are; or if the file cannot be written.
+    """
+    run = read_run(workdir, step=step)
+    if run.model != ModelConfig(architecture=run.model.architecture):
+        raise ValueError(
+            f"{workdir}: a variant of {run.model.architecture} ({asdict(run.model)}), which a "
+            "weights file cannot name"
+        )
+    variables = state.join_variables(run.params, run.stats)
+    tree = {name: value for name, value in variables._asdict().items() if value is not None}
+    weights.save(
+        out,
+        tree,
+        architecture=run.model.architecture,
+        source=f"train.{run.record['stage']}, step {run.step}, commit {run.record['commit']}",
+        licence=licence,
+        half=half,
+        data=str(run.record["config"]["data"]["source"] or "synthetic"),
+    )
+
+
+def main() -> None:
+    """The command."""
+    with commands.user_errors():
+        arguments = tyro.cli(Arguments)
+        export(
+            arguments.workdir,
+            arguments.out,
+            step=arguments.step,
+            half=arguments.half,
+            licence=arguments.licence,
+        )
+        print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
