@@ -15,7 +15,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import color, depth, depth_io, develop, image_io, pipeline
+from d2f_jax import color, depth, depth_io, develop, image_io, kernels, pipeline
 from d2f_jax import focus as focus_names
 
 _MAPS = {False: (), True: ("_defocus.png", "_radiance.png", "_mask.png", "_maps.npz")}
@@ -31,6 +31,8 @@ def run(
     convention: focus_names.Convention = "disparity",
     focus: str = "auto",
     blur: str = "1",
+    blades: int | None = None,
+    restore_highlights: bool = False,
     renderer: Literal["auto", "lens", "d2f"] = "auto",
     save_maps: bool = False,
 ) -> int:
@@ -65,7 +67,11 @@ def run(
             "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
         )
     if renderer == "lens" or (renderer == "auto" and map_of is not None and weights is None):
+        settings |= {"restore_highlights": restore_highlights}
+        settings |= {"aperture": None if blades is None else kernels.Polygon(blades=blades)}
         work = functools.partial(develop.through_lens, **settings)
+    elif blades is not None or restore_highlights:
+        raise ValueError("--blades and --restore-highlights belong to the renderer lens")
     else:
         work = functools.partial(develop.through_d2f, pipeline.load(weights), **settings)
 

@@ -93,6 +93,14 @@ class Bokeh:
             "for `d2f`.",
         ),
     ] = "1"
+    blades: Annotated[
+        int | None,
+        arg(metavar="N", help="Straight blades of the lens's iris (`lens` only); round without."),
+    ] = None
+    restore_highlights: Annotated[
+        bool,
+        arg(help="Give clipped lights their brightness back, so that they glow (`lens` only)."),
+    ] = False
     renderer: Annotated[
         Literal["auto", "lens", "d2f"],
         arg(
@@ -218,6 +226,8 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
         convention=options.convention,
         focus=options.focus,
         blur=options.blur,
+        blades=options.blades,
+        restore_highlights=options.restore_highlights,
         renderer=options.renderer,
         save_maps=options.save_maps,
     )

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from d2f_jax import color, pipeline, render, resize
+from d2f_jax import color, kernels, pipeline, render, resize
 from d2f_jax import focus as focus_names
+from d2f_jax.highlights import ContrastRule
 from d2f_jax.image_io import Photo
 
 DEFAULT_RADIUS = 0.04
@@ -100,6 +101,8 @@ def through_lens(
     *,
     focus: float | Point | str | None = None,
     blur: Blur = Blur(),  # noqa: B008 - immutable
+    aperture: kernels.Aperture | None = None,
+    restore_highlights: bool = False,
 ) -> Developed:
     """Renders at full resolution what an ideal lens would see.
 
@@ -111,6 +114,8 @@ def through_lens(
       disparity: Inverse depth without holes, greater = nearer, on any affine scale, at any size.
       focus: Value of the map, or the point, that is sharp; None: `subject`.
       blur: Radius of what lies the whole range of the map away from the focus.
+      aperture: Opening of the lens, round when None.
+      restore_highlights: Whether clipped lights get their brightness back (`highlights`).
 
     Returns:
       The picture, and the maps "disparity" and "coc_radius" (signed, pixels, positive = nearer).
@@ -140,6 +145,8 @@ def through_lens(
         focus=sharp,
         blur=radius,
         encoding="linear" if photo.linear else "srgb",
+        aperture=aperture,
+        highlights=ContrastRule() if restore_highlights else None,
         tile=1024 if size[0] * size[1] > 2**23 else None,  # bounds memory, costs time
     )
     coc_radius = radius * (scaled - np.float32(sharp))

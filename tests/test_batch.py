@@ -200,4 +200,38 @@ def test_conventions_and_named_focus(tmp_path, photograph, capsys, focus):
     assert code == 0
     with np.load(tmp_path / "out_maps.npz") as maps:
         radius = np.abs(maps["coc_radius"])
-    assert radius[:, :30].max() < radius[:, 60:].min()
+    assert radius.mean(axis=0).argmin() < 32
+
+
+def test_blades_and_restored_lights(tmp_path):
+    """A clipped lamp in the dark opens into a brighter disc, of another shape with three blades."""
+    image = np.full((96, 128, 3), 20, np.uint8)
+    image[46:50, 62:66] = 255
+    Image.fromarray(image).save(tmp_path / "lamp.png")
+    disparity = np.full((96, 128), 0.0, np.float32)
+    disparity[70:] = 1.0
+    np.save(tmp_path / "map.npy", disparity)
+    done = {}
+    for name, options in (
+        ("plain", {}),
+        ("bright", {"restore_highlights": True}),
+        ("blades", {"restore_highlights": True, "blades": 3}),
+    ):
+        target = tmp_path / f"{name}.png"
+        batch.run(
+            [str(tmp_path / "lamp.png")],
+            output=str(target),
+            disparity=tmp_path / "map.npy",
+            focus="1",
+            blur="10px",
+            **options,
+        )
+        with Image.open(target) as picture:
+            done[name] = np.asarray(picture, np.float32)[30:66, 44:84]
+    assert done["bright"].max() > done["plain"].max() + 10
+    assert np.abs(done["bright"] - done["blades"]).max() > 10
+
+
+def test_the_lens_has_blades_and_the_networks_have_not(photograph):
+    with pytest.raises(ValueError, match="belong to the renderer lens"):
+        batch.run([str(photograph)], renderer="d2f", weights=Path("w.safetensors"), blades=5)
