@@ -23,9 +23,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -74,12 +75,12 @@ def read_picture(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
 
 
-def lens_blur(sample: Sample, *, hdr: bool, **options: object) -> np.ndarray:
+def lens_blur(sample: Sample, *, hdr: bool, **options: Any) -> np.ndarray:
     """Our renderer."""
-    image, encoding = (sample.radiance, "linear") if hdr else (sample.image, "srgb")
-    bokeh = render.lens_blur(
-        image, sample.disparity, focus=sample.focus, blur=sample.blur, encoding=encoding, **options
-    )
+    image = jnp.asarray(sample.radiance if hdr else sample.image)
+    options |= {"focus": sample.focus, "blur": sample.blur}
+    options["encoding"] = "linear" if hdr else "srgb"
+    bokeh = render.lens_blur(image, jnp.asarray(sample.disparity), **options)
     return _encoded(bokeh) if hdr else np.asarray(bokeh)
 
 
@@ -90,11 +91,13 @@ def peer(function: Callable, sample: Sample, *, hdr: bool, decode: bool = True) 
         return _encoded(function(sample.radiance, coc_radius))
     if not decode:
         return np.clip(function(sample.image, coc_radius), 0, 1)
-    return _encoded(function(np.asarray(color.srgb_to_linear(sample.image)), coc_radius))
+    return _encoded(
+        function(np.asarray(color.srgb_to_linear(jnp.asarray(sample.image))), coc_radius)
+    )
 
 
 def _encoded(radiance) -> np.ndarray:
-    return np.asarray(color.linear_to_srgb(np.clip(np.asarray(radiance), 0, 1)))
+    return np.asarray(color.linear_to_srgb(jnp.clip(jnp.asarray(radiance), 0, 1)))
 
 
 _PAPER_PRINTED = functools.partial(peers.paper_layers, order="printed")

@@ -14,6 +14,7 @@ from jax import Array
 from jaxtyping import Float
 
 from d2f_jax import convolution, kernels, render
+from d2f_jax.types import LayerOrder
 
 
 def no_blur(image: Float[Array, "h w 3"], coc_radius: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
@@ -94,7 +95,7 @@ def multiplane(
 
 
 def paper_layers(
-    image: Float[Array, "h w 3"], coc_radius: Float[Array, "h w"], *, order: str = "released"
+    image: Float[Array, "h w 3"], coc_radius: Float[Array, "h w"], *, order: LayerOrder = "released"
 ) -> Float[Array, "h w 3"]:
     """The layered renderer of Defocus to Focus, with kernels scaled to the largest radius."""
     largest = int(np.ceil(float(jnp.abs(coc_radius).max())))

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import depth_io, develop, image_io, pipeline
+from d2f_jax import color, depth, depth_io, develop, image_io, pipeline
+from d2f_jax import focus as focus_names
 
 _MAPS = {False: (), True: ("_defocus.png", "_radiance.png", "_mask.png", "_maps.npz")}
 
@@ -25,6 +27,8 @@ def run(
     output: str | None = None,
     weights: Path | None = None,
     disparity: Path | None = None,
+    depth_model: Path | None = None,
+    convention: focus_names.Convention = "disparity",
     focus: str = "auto",
     blur: str = "1",
     renderer: Literal["auto", "lens", "d2f"] = "auto",
@@ -49,9 +53,18 @@ def run(
         raise ValueError(
             f"{disparity}: one map cannot serve {len(sources)} photographs; give a folder of maps"
         )
-    if renderer == "lens" and disparity is None:
-        raise ValueError("the renderer lens needs a disparity map: add --disparity FILE")
-    if renderer == "lens" or (renderer == "auto" and disparity is not None and weights is None):
+    if disparity is not None and depth_model is not None:
+        raise ValueError("--disparity and --depth-model both give a map: name one of them")
+    map_of = None
+    if disparity is not None:
+        map_of = functools.partial(_load_map, disparity, convention)
+    elif depth_model is not None:
+        map_of = functools.partial(_guess_map, depth.load_onnx(depth_model))
+    if renderer == "lens" and map_of is None:
+        raise ValueError(
+            "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
+        )
+    if renderer == "lens" or (renderer == "auto" and map_of is not None and weights is None):
         work = functools.partial(develop.through_lens, **settings)
     else:
         work = functools.partial(develop.through_d2f, pipeline.load(weights), **settings)
@@ -68,7 +81,7 @@ def run(
         pairs = list(zip(sources, targets, strict=True))
         for source, target in bar.track(pairs, description="photographs"):
             try:
-                _one(source, target, work, disparity, save_maps=save_maps, notify=console.print)
+                _one(source, target, work, map_of, save_maps=save_maps, notify=console.print)
             except ValueError as error:
                 if not several:
                     raise
@@ -179,7 +192,7 @@ def _one(
     source: Path,
     target: Path,
     work: Callable[..., develop.Developed],
-    disparity: Path | None,
+    map_of: Callable[..., np.ndarray] | None,
     *,
     save_maps: bool,
     notify: Callable[[str], None],
@@ -188,7 +201,7 @@ def _one(
     photo = image_io.read_photo(source)
     with _naming(source):
         develop.check_size(photo)
-    given = None if disparity is None else _load_map(disparity, source, photo, notify)
+    given = None if map_of is None else map_of(source, photo, notify)
     with _naming(source):
         done = work(photo, given)
     if save_maps:
@@ -198,8 +211,20 @@ def _one(
     image_io.write_photo(target, done.photo)
 
 
+def _guess_map(
+    model: depth.DepthModel, source: Path, photo: image_io.Photo, notify: Callable[[str], None]
+) -> Float[np.ndarray, "h w"]:
+    image = jnp.clip(jnp.asarray(photo.image), 0, 1)
+    with _naming(source):
+        return model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
+
+
 def _load_map(
-    disparity: Path, source: Path, photo: image_io.Photo, notify: Callable[[str], None]
+    disparity: Path,
+    convention: focus_names.Convention,
+    source: Path,
+    photo: image_io.Photo,
+    notify: Callable[[str], None],
 ) -> Float[np.ndarray, "h w"]:
     if disparity.is_dir():
         named = (disparity / (source.stem + suffix) for suffix in depth_io.SUFFIXES)
@@ -211,6 +236,9 @@ def _load_map(
     holes = int((~np.isfinite(values)).sum())
     with _naming(disparity):
         values = depth_io.fill_holes(values)
+        values, notice = focus_names.to_disparity(values, convention)
+    if notice:
+        notify(f"d2f: note: {disparity}: {notice}")
     if holes:
         notify(f"d2f: note: {disparity}: {holes} NaN or infinite values, filled from beside them")
     (height, width), (rows, columns) = photo.image.shape[:2], values.shape

@@ -59,13 +59,29 @@ class Bokeh:
             "network's judgement; for several photographs a folder of maps of the same names.",
         ),
     ] = None
+    depth_model: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE.onnx",
+            help="A depth network, such as MiDaS or Depth Anything, that makes the disparity map "
+            "(extra `depth`).",
+        ),
+    ] = None
+    convention: Annotated[
+        Literal["disparity", "inverse_depth", "metres", "near_is_dark"],
+        arg(
+            help="What the values of --disparity are: inverse depth on any scale, inverse depth in "
+            "1/m, distance in metres, or a picture that is dark where it is near."
+        ),
+    ] = "disparity"
     focus: Annotated[
         str,
         arg(
-            metavar="auto|X,Y|VALUE",
+            metavar="auto|X,Y|VALUE|...",
             help="What is sharp: the point X pixels from the left and Y from the top of the "
-            "upright photograph, or a value of the map (pictures of integers count from 0 to 1). "
-            "auto takes what is near in the middle of a given map, else what the network chooses.",
+            "upright photograph, a box LEFT,TOP,RIGHT,BOTTOM, nearest, a distance such as 2.5m "
+            "(maps in metres or 1/m), or a value of the map (pictures of integers count from 0 to "
+            "1). auto takes what is near in the middle of the map, else what the network chooses.",
         ),
     ] = "auto"
     blur: Annotated[
@@ -198,6 +214,8 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
         output=options.output,
         weights=options.weights,
         disparity=options.disparity,
+        depth_model=options.depth_model,
+        convention=options.convention,
         focus=options.focus,
         blur=options.blur,
         renderer=options.renderer,

@@ -85,7 +85,7 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
         size = config.size or fixed or _open_size(image.shape[:2], config)
         planes = (_resized(np.asarray(image, np.float32), size) - mean) / std
         planes = np.moveaxis(planes, -1, 0)[None].astype(np.float32)
-        result = np.squeeze(session.run(None, {inputs[0].name: planes})[0])
+        result = np.squeeze(np.asarray(session.run(None, {inputs[0].name: planes})[0]))
         if result.ndim != 2 or not np.isfinite(result).all():
             raise ValueError(f"{path}: returned no depth map, but an array of shape {result.shape}")
         if not config.near_is_large:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from d2f_jax import color, pipeline, render, resize
+from d2f_jax import focus as focus_names
 from d2f_jax.image_io import Photo
 
 DEFAULT_RADIUS = 0.04
@@ -49,8 +50,10 @@ class Developed(NamedTuple):
     pictures: dict[str, Float[np.ndarray, "h w"]]
 
 
-def parse_focus(text: str) -> float | Point | None:
+def parse_focus(text: str) -> float | Point | str | None:
     """Reads "auto" (None), "X,Y" or a value.
+
+    What only a map can tell ("nearest", a box, "2.5m"; see `focus.resolve`) stays text.
 
     Raises:
       ValueError: for anything else.
@@ -58,6 +61,8 @@ def parse_focus(text: str) -> float | Point | None:
     try:
         if text == "auto":
             return None
+        if text == "nearest" or text.count(",") == 3 or text.endswith("m"):
+            return text
         if "," in text:
             x, y = text.split(",")
             return Point(int(x), int(y))
@@ -65,7 +70,10 @@ def parse_focus(text: str) -> float | Point | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"focus {text!r}: give auto, a value of the map, or X,Y in whole pixels")
+        raise ValueError(
+            f"focus {text!r}: give auto, nearest, X,Y or LEFT,TOP,RIGHT,BOTTOM in whole pixels, a "
+            f"distance such as 2.5m, or a value of the map"
+        )
     return value
 
 
@@ -90,7 +98,7 @@ def through_lens(
     photo: Photo,
     disparity: Float[np.ndarray, "p q"],
     *,
-    focus: float | Point | None = None,
+    focus: float | Point | str | None = None,
     blur: Blur = Blur(),  # noqa: B008 - immutable
 ) -> Developed:
     """Renders at full resolution what an ideal lens would see.
@@ -148,7 +156,7 @@ def through_d2f(
     photo: Photo,
     disparity: Float[np.ndarray, "p q"] | None = None,
     *,
-    focus: float | Point | None = None,
+    focus: float | Point | str | None = None,
     blur: Blur = Blur(),  # noqa: B008 - immutable
 ) -> Developed:
     """Renders with the networks.
@@ -184,6 +192,8 @@ def through_d2f(
         defocus = np.asarray(d2f(image, **options).defocus)
         rows, columns = defocus.shape
         options["focus"] = float(defocus[focus.y * rows // height, focus.x * columns // width])
+    elif isinstance(focus, str):
+        raise ValueError(f"focus {focus}: needs a disparity map (--disparity or --depth-model)")
     else:
         options["focus"] = focus
 
@@ -226,13 +236,15 @@ def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[
     return np.asarray(resize.bilinear(jnp.asarray(disparity)[..., None], size)[..., 0])
 
 
-def _focused(disparity: np.ndarray, focus: float | Point | None) -> float:
+def _focused(disparity: np.ndarray, focus: float | Point | str | None) -> float:
     low, high = float(disparity.min()), float(disparity.max())
     if high - low <= 1e-6 * max(abs(low), abs(high)):
         raise ValueError(f"the disparity map is constant ({low:g}): nothing is nearer or farther")
     if isinstance(focus, Point):
         _check_inside(focus, disparity.shape)
         return float(disparity[focus.y, focus.x])
+    if isinstance(focus, str):
+        return focus_names.resolve(focus, disparity)
     return subject(disparity) if focus is None else focus
 
 

@@ -142,24 +142,20 @@ def resolve(text: str, disparity: Real[np.ndarray, "h w"]) -> float:
     if word == "nearest":
         return nearest_subject(disparity)
     try:
-        if "," in word:
-            numbers = [int(part) for part in word.split(",")]
-            if len(numbers) not in (2, 4):
-                raise ValueError
-        else:
-            numbers = [float(word.removesuffix("m"))]
-            if not np.isfinite(numbers[0]):
-                raise ValueError
+        pixels = [int(part) for part in word.split(",")] if "," in word else []
+        number = 0.0 if pixels else float(word.removesuffix("m"))
+        if len(pixels) not in (0, 2, 4) or not np.isfinite(number):
+            raise ValueError
     except ValueError:
         raise ValueError(
             f"cannot read the focus {text!r}: write nearest, X,Y, LEFT,TOP,RIGHT,BOTTOM, "
             f"a distance such as 2.5m, or a value of the map"
         ) from None
-    if len(numbers) == 2:
-        return at_pixel(disparity, *numbers)
-    if len(numbers) == 4:
-        return in_box(disparity, *numbers)
-    return at_distance(numbers[0]) if word.endswith("m") else numbers[0]
+    if len(pixels) == 2:
+        return at_pixel(disparity, *pixels)
+    if len(pixels) == 4:
+        return in_box(disparity, *pixels)
+    return at_distance(number) if word.endswith("m") else number
 
 
 def thin_lens_blur(

@@ -226,7 +226,7 @@ class Vignetted:
     """
 
     aperture: Aperture = Circle()
-    shift: tuple[float, float] = (0.0, 0.0)
+    shift: tuple[float | Array, float | Array] = (0.0, 0.0)
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
         """Transmission at points of the lens."""

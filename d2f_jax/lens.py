@@ -27,9 +27,8 @@ from d2f_jax.tiles import over_tiles
 FINE_RADIUS = 64
 """Layers up to this radius [px] are rendered at full size, up to twice of it at half size, ..."""
 
-_CONNECTED = 4  # layers that a surface may cross between two pixels of the picture
+_CONNECTED = 4  # layers that may belong to one surface at a place; more is a step in depth
 _TILE_OVERLAP = 32  # pixels, a multiple of the coarser blocks of `push_pull`
-_STEEPEST = 10.0  # layers; a steeper surface counts as a step in depth
 _NOTHING = 1e-6  # coverage below is none
 
 
@@ -277,7 +276,7 @@ def _surface_reach(layer: Array, coc_radius: Array) -> Array:
 
     slopes = jnp.maximum(slope(-2), slope(-1))
     slopes = local_maximum(slopes)  # a pixel next to a step takes the slope of its surface
-    return 1 + jnp.minimum(2 * slopes * jnp.abs(coc_radius), _STEEPEST)
+    return 1 + jnp.minimum(2 * slopes * jnp.abs(coc_radius), _CONNECTED)
 
 
 def _crop(scene: _Scene, cut: int, level: int) -> _Scene:

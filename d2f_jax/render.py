@@ -219,9 +219,7 @@ def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **optio
     return jnp.moveaxis(bokeh, -3, -1).astype(dtype)
 
 
-_LENS_STATIC = (
-    "plan", "aperture", "encoding", "highlights", "cat_eye", "layer_batch", "tile"
-)  # fmt: skip
+_LENS_STATIC = ("plan", "aperture", "encoding", "highlights", "cat_eye", "layer_batch", "tile")
 
 
 @functools.partial(jax.jit, static_argnames=_LENS_STATIC)

@@ -1,7 +1,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from PIL import Image
 
 from d2f_jax import batch
 from tests.fakes import save_picture
@@ -130,3 +133,71 @@ def test_a_folder_of_the_target_s_name_and_a_locked_folder_are_refused(tmp_path,
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match="cannot write to this folder"):
         plan([tmp_path / "b.jpg"])
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A photograph that gets brighter to the right, and the command's options to render it."""
+    image = np.tile(np.linspace(30, 220, 96, dtype=np.uint8)[None, :, None], (72, 1, 3))
+    path = tmp_path / "photo.png"
+    Image.fromarray(image).save(path)
+    return path
+
+
+def test_a_depth_network_makes_the_map(tmp_path, photograph):
+    """A network that calls bright pixels near, in an ONNX file, through the whole command."""
+    mean = onnx.helper.make_node("ReduceMean", ["image"], ["map"], axes=[1], keepdims=1)
+    inputs = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 70, 98])
+    output = onnx.helper.make_tensor_value_info("map", onnx.TensorProto.FLOAT, [1, 1, 70, 98])
+    graph = onnx.helper.make_graph([mean], "bright_is_near", [inputs], [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "depth.onnx")
+    target = tmp_path / "out.png"
+    code = batch.run(
+        [str(photograph)],
+        output=str(target),
+        depth_model=tmp_path / "depth.onnx",
+        focus="nearest",
+        save_maps=True,
+    )
+    assert code == 0
+    with np.load(tmp_path / "out_maps.npz") as maps:
+        disparity = maps["disparity"]
+    assert disparity[:, 90].min() > disparity[:, 5].max()
+    with Image.open(target) as done:
+        assert done.size == (96, 72)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"disparity": Path("a.png"), "depth_model": Path("b.onnx")}, "name one of them"),
+        ({"depth_model": Path("missing.onnx")}, "no such file"),
+        ({"depth_model": Path("photo.png")}, "not a readable ONNX network"),
+        ({"renderer": "lens"}, "--disparity FILE or --depth-model FILE"),
+    ],
+)
+def test_wrong_ways_to_a_map(photograph, monkeypatch, options, message):
+    monkeypatch.chdir(photograph.parent)
+    with pytest.raises(ValueError, match=message):
+        batch.run([str(photograph)], **options)
+
+
+@pytest.mark.parametrize("focus", ["nearest", "10,10,30,30", "0.5m"])
+def test_conventions_and_named_focus(tmp_path, photograph, capsys, focus):
+    """Metres that grow to the right: the left is near, in whatever words the focus is put."""
+    metres = np.tile(np.linspace(0.5, 8.0, 96, dtype=np.float32), (72, 1))
+    np.save(tmp_path / "depth.npy", metres)
+    code = batch.run(
+        [str(photograph)],
+        output=str(tmp_path / "out.png"),
+        disparity=tmp_path / "depth.npy",
+        convention="metres",
+        focus=focus,
+        save_maps=True,
+    )
+    assert code == 0
+    with np.load(tmp_path / "out_maps.npz") as maps:
+        radius = np.abs(maps["coc_radius"])
+    assert radius[:, :30].max() < radius[:, 60:].min()

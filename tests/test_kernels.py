@@ -103,3 +103,35 @@ def test_uniform_schedule_of_table_6():
 def test_senseless_sizes_are_refused(call):
     with pytest.raises(ValueError, match=r"got|grow"):
         call()
+
+
+@pytest.mark.parametrize(
+    "aperture",
+    [
+        kernels.Circle(),
+        kernels.Polygon(blades=5, roundness=0.3, rotation=20.0),
+        kernels.Ring(inner=0.6),
+        kernels.Squeeze(ratio=0.5),
+        kernels.Vignetted(shift=(0.7, 0.0)),
+        kernels.Picture(np.tri(16, dtype=np.float32)),
+    ],
+)
+def test_lens_kernels_keep_energy_and_turn_in_front_of_the_focus(aperture):
+    for radius in (0.0, 1.0, 7.5):
+        far = np.fft.fftshift(kernels.lens_kernel(aperture, -radius, (33, 33)))
+        near = np.fft.fftshift(kernels.lens_kernel(aperture, radius, (33, 33)))
+        np.testing.assert_allclose(far.sum(), 1, atol=EXACT * 10)
+        assert far.min() >= 0
+        np.testing.assert_allclose(near, far[::-1, ::-1], atol=EXACT)
+    np.testing.assert_array_equal(kernels.lens_kernel(aperture, 0.0, (8, 8)).ravel()[:2], [1, 0])
+
+
+def test_wrong_apertures_are_refused():
+    for make in (
+        lambda: kernels.Polygon(blades=2),
+        lambda: kernels.Ring(inner=1.0),
+        lambda: kernels.Squeeze(ratio=0.0),
+        lambda: kernels.Picture(np.zeros((3, 3), np.float32)),
+    ):
+        with pytest.raises(ValueError, match=r"aperture|polygon|ring"):
+            make()

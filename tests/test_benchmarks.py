@@ -1,0 +1,174 @@
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import common, inputs, official, report, torch_baseline
+from d2f_jax import convolution, defocus, pipeline
+from tests.conftest import load_golden
+from tests.test_defocus import TINY
+from tests.tolerances import EXACT, GOLDEN_GRADIENT, GOLDEN_PIPELINE, GOLDEN_RENDER, TWIN
+
+RENDERERS = [torch_baseline.DirectRenderer, torch_baseline.FastRenderer]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("case", [0, 1, 2])
+def test_torch_renderers_equal_the_released_one(renderer, case):
+    golden = load_golden(f"render_{case}.npz")
+    scene = [common.to_torch(golden[name]) for name in ("image", "weight", "defocus")]
+    scene = [tensor.requires_grad_() for tensor in scene]
+    bokeh = renderer()(*scene)
+    np.testing.assert_allclose(common.from_torch(bokeh), golden["bokeh"], atol=GOLDEN_RENDER)
+    loss = (common.to_torch(golden["probe"]) * bokeh).sum()
+    gradients = torch.autograd.grad(loss, scene)
+    for gradient, name in zip(gradients, ("image", "weight", "defocus"), strict=True):
+        expected = np.squeeze(golden[f"grad_{name}"])
+        error = np.linalg.norm(common.from_torch(gradient) - expected)
+        assert error < GOLDEN_GRADIENT * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_torch_pipelines_equal_the_released_script(renderer, released_d2f):
+    golden = load_golden("pipeline.npz")
+    net = torch_baseline.load(released_d2f.params._asdict(), renderer())
+    with torch.inference_mode():
+        out = net(common.to_torch(golden["image"]))
+    for tensor, name in (
+        (out.bokeh, "bokeh"),
+        (out.rendered, "bokeh_lr"),
+        (out.defocus, "defocus"),
+        (out.fusion_mask, "mask"),
+    ):
+        ours = common.from_torch(tensor)
+        np.testing.assert_allclose(ours, golden[name], atol=GOLDEN_PIPELINE, err_msg=name)
+
+
+def test_state_dict_is_the_converter_backwards(released_d2f, released_state_dicts):
+    state = torch_baseline.state_dict(released_d2f.params._asdict())
+    released = released_state_dicts["stage1"] | released_state_dicts["stage2"]
+    left_out = {key for key in released if key not in state}
+    for key in left_out:
+        assert "num_batches_tracked" in key or "refinenet4.resConfUnit1" in key
+    for key, tensor in state.items():
+        np.testing.assert_array_equal(tensor.numpy(), released[key])
+
+
+@pytest.mark.parametrize("size", [3, 9])
+def test_one_layer_equals_ours(size):
+    planes = np.random.default_rng(0).random((3, 30, 41), dtype=np.float32)
+    kernel = np.random.default_rng(1).random((size, size), dtype=np.float32)
+    kernel = (kernel + kernel[::-1, ::-1]) / (2 * kernel.sum())  # torch's does not mirror it
+    expected = convolution.convolve_reference(jnp.asarray(planes), jnp.asarray(kernel))
+    for blur in (torch_baseline.blur_direct, torch_baseline.blur_fft):
+        ours = blur(torch.from_numpy(planes)[None], torch.from_numpy(kernel))[0]
+        np.testing.assert_allclose(ours, expected, atol=TWIN)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_made_parameters_fill_the_layers(train):
+    images = inputs.photograph(64, 96)[None]
+    assert float(images.min()) >= 0
+    assert float((images == 1).mean()) > 0.001
+    net = defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4))
+    config = pipeline.D2FConfig(defocus_net=net)
+    params = inputs.parameters(config, images, train=train)
+    made = net.apply(params.defocus, images, train=train, mutable=["batch_stats"])[0]
+    np.testing.assert_allclose((made.min(), made.max()), (0.02, 0.98), atol=1e-4)
+
+
+def test_statistics_in_closed_form():
+    summary = common.summary([5.0, 1.0, 2.0, 4.0, 3.0])
+    assert summary["median_s"] == 3
+    assert summary["quartiles_s"] == [2, 4]
+    # Alternately disturbed rounds: the medians disagree with the rounds, which see through it.
+    ratios = common.ratios([2.0, 20.0, 2.0], [1.0, 10.0, 1.0])
+    assert ratios == {"of_medians": 2, "pairwise_median": 2, "pairwise_quartiles": [2, 2]}
+    assert common.ratios([1.0], [4.0])["of_medians"] == pytest.approx(0.25)
+
+
+def test_measure_compares_before_it_times():
+    order = []
+
+    def contender(name, value):
+        def call():
+            order.append(name)
+            return value
+
+        return common.Contender(name, call, lambda x: {"x": np.array(x)})
+
+    same = [contender("a", 1.0), contender("b", 1.0)]
+    row = common.measure("case", same, tolerance=EXACT, repetitions=2, pause=0.0)
+    # First calls, warm-up, a round, and a round in the opposite order.
+    assert "".join(order) == "abababba"
+    assert row["largest_difference"] == {"b": 0.0}
+    assert len(row["contenders"]["a"]["times_s"]) == 2
+    for wrong in (1.1, float("nan")):
+        order.clear()
+        different = [contender("a", 1.0), contender("b", wrong)]
+        with pytest.raises(ValueError, match="case: x of b differs from ours"):
+            common.measure("case", different, tolerance=0.01, repetitions=2, pause=0.0)
+        assert "".join(order) == "ab"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Files as a benchmark writes them, with made numbers: a win, a loss, a cost per pixel."""
+    options = common.parser(None).parse_args(["--results", str(tmp_path)])
+    times = {common.OURS: [0.5, 0.5], common.TORCH: [5.0, 5.0], common.STRONG: [0.25, 0.25]}
+    row = {
+        "case": "made case",
+        "contenders": {n: {"first_call_s": 1.5, **common.summary(t)} for n, t in times.items()},
+        "times_ours_over": {
+            n: common.ratios(t, times[common.OURS]) for n, t in times.items() if n != common.OURS
+        },
+    }
+    alone = {
+        "case": "large",
+        "pixels": 250_000,
+        "contenders": {common.OURS: row["contenders"][common.OURS]},
+        "times_ours_over": {},
+    }
+    path = common.save("render", options, [row, alone], ["made by a test"])
+    assert json.loads(path.read_text())["machine"]["commit"]
+    return report.load(tmp_path)
+
+
+def test_report_says_wins_losses_and_what_was_not_measured(results):
+    text = report.tables(results)
+    assert "| made case | d2f_jax | 500 ms | 500 ms to 500 ms | 1.5 s |  |  |" in text
+    assert "| torch, as released | 5 s | 5 s to 5 s | 1.5 s | 10× | 10× (10 to 10) |" in text
+    assert "**0.5× (slower)**" in text
+    assert "large (2.00 µs per pixel)" in text
+    assert "made by a test." in text
+    assert "CPU: not measured; `python -m benchmarks.bench_pipeline`" in text
+    assert "GPU: not measured; `python -m benchmarks.bench_render`" in text
+
+
+def test_report_replaces_only_between_the_markers():
+    document = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    new = report.replaced(document, "new")
+    assert new == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    assert report.replaced(new, "new") == new
+    with pytest.raises(ValueError, match="must hold the lines"):
+        report.replaced("nothing here", "new")
+
+
+@pytest.mark.parametrize("path", report.DOCUMENTS, ids=lambda path: path.name)
+def test_documents_hold_the_tables_of_the_committed_results(path):
+    document = path.read_text(encoding="utf-8")
+    assert report.replaced(document, report.tables(report.load(report.RESULTS))) == document
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7.6, "7.6 s"), (0.0123, "12.3 ms"), (4.5e-6, "4.5 µs"), (1234, "1234 s")]
+)
+def test_durations(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no checkout of the authors' repository"):
+        official.load(tmp_path, {})
