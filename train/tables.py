@@ -129,12 +129,19 @@ TABLES: dict[str, Table] = {
         rows=(
             Row(
                 label="L1",
-                steps=(_loss(perceptual=0, ssim=0, gradient=0),),
+                steps=(_loss(perceptual=0.0, ssim=0.0, gradient=0.0),),
                 psnr=23.6241,
                 ssim=0.8730,
             ),
-            Row(label="L1 + grad", steps=(_loss(perceptual=0, ssim=0),), psnr=23.6202, ssim=0.8745),
-            Row(label="L1 + ssim + grad", steps=(_loss(perceptual=0),), psnr=23.6780, ssim=0.8794),
+            Row(
+                label="L1 + grad",
+                steps=(_loss(perceptual=0.0, ssim=0.0),),
+                psnr=23.6202,
+                ssim=0.8745,
+            ),
+            Row(
+                label="L1 + ssim + grad", steps=(_loss(perceptual=0.0),), psnr=23.6780, ssim=0.8794
+            ),
             Row(label="total", steps=(_loss(**_FULL),), psnr=23.7091, ssim=0.8795),
         ),
     ),
@@ -144,19 +151,19 @@ TABLES: dict[str, Table] = {
         rows=(
             Row(
                 label="L1 + Poisson",
-                steps=(_loss(perceptual=0, ssim=0, gradient=0),),
+                steps=(_loss(perceptual=0.0, ssim=0.0, gradient=0.0),),
                 psnr=23.6605,
                 ssim=0.8776,
             ),
             Row(
                 label="L1 + ssim + Poisson",
-                steps=(_loss(perceptual=0, gradient=0),),
+                steps=(_loss(perceptual=0.0, gradient=0.0),),
                 psnr=23.7123,
                 ssim=0.8817,
             ),
             Row(
                 label="L1 + ssim + vgg + Poisson",
-                steps=(_loss(perceptual=_PAPER.perceptual, gradient=0),),
+                steps=(_loss(perceptual=_PAPER.perceptual, gradient=0.0),),
                 psnr=23.7298,
                 ssim=0.8817,
             ),

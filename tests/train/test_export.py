@@ -1,0 +1,142 @@
+import dataclasses
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from d2f_jax import checkpoints, pipeline
+from train import ablate, batches, commands, export, loop, stage1, state
+from train.config import STAGE1, DataConfig, ModelConfig, TrainConfig
+from train.workdir import WorkDir
+
+CONFIG = TrainConfig(
+    model=ModelConfig(architecture="d2f-smoke"),
+    data=DataConfig(size=(64, 64), batch_size=2, train_samples=2, threads=1),
+)
+
+
+def save_run(folder, config):
+    """A run of one checkpoint, with random parameters."""
+    WorkDir(folder, config, stage="stage1").close()
+    variables = pipeline.init(state.build_model(config.model), jax.random.key(0))
+    params, stats = state.split_variables(variables._replace(fusion=None))
+    saved = checkpoints.Checkpoints(folder / "checkpoints")
+    data = batches.train_batches(config.data, half=True, radius=8)
+    saved.save(3, state.make_state(config, params, stats, jax.random.key(1)), data, score=20.0)
+    saved.close()
+    return params
+
+
+def test_exported_weights_are_loaded_by_the_pipeline(tmp_path):
+    params = save_run(tmp_path / "run", CONFIG)
+    export.export(tmp_path / "run", tmp_path / "w.safetensors", licence="CC0-1.0")
+    d2f = pipeline.load(tmp_path / "w.safetensors")
+    assert d2f.params.fusion is None
+    assert d2f.metadata["architecture"] == "d2f-smoke"
+    assert d2f.metadata["licence"] == "CC0-1.0"
+    assert "step 3" in d2f.metadata["source"]
+    for ours, theirs in zip(
+        jax.tree.leaves(params["defocus"]),
+        jax.tree.leaves(d2f.params.defocus["params"]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_variant_cannot_be_exported(tmp_path):
+    model = dataclasses.replace(CONFIG.model, radiance="grey")
+    save_run(tmp_path / "run", dataclasses.replace(CONFIG, model=model))
+    with pytest.raises(ValueError, match="a variant of d2f-smoke"):
+        export.export(tmp_path / "run", tmp_path / "w.safetensors")
+
+
+def test_a_missing_first_stage_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no training run there"):
+        export.read_run(tmp_path / "nothing", stage="stage1")
+    WorkDir(tmp_path / "empty", CONFIG, stage="stage1").close()
+    with pytest.raises(ValueError, match="holds a run of stage1, not of stage2"):
+        export.read_run(tmp_path / "empty", stage="stage2")
+    with pytest.raises(ValueError, match="no checkpoints there"):
+        export.read_run(tmp_path / "empty", stage="stage1")
+
+
+def test_commands_end_with_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["stage1", "smok", "--workdir", str(tmp_path)])
+    with pytest.raises(SystemExit) as exit_, commands.user_errors():
+        commands.take_preset(STAGE1)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "error: there is no preset 'smok', only paper, small, smoke; did you mean 'smoke'?"
+    ]
+
+
+def fake_stage(error=None):
+    """A stage whose network is one number, and whose loss is that number times the picture."""
+    model = state.build_model(CONFIG.model)
+
+    def init(key):
+        return {"defocus": {"w": jnp.ones(())}}, {}
+
+    def loss(params, stats, batch):
+        if error is not None:
+            raise error
+        total = jnp.mean(jnp.log(-params["defocus"]["w"] * batch["image"]))
+        return loop_loss(total), stats
+
+    return loop.Stage("stage1", True, model, init, loss, lambda p, s, image: None)
+
+
+def loop_loss(total):
+    from d2f_jax.losses import Stage1Loss
+
+    return Stage1Loss(total, total, total, total, total)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_batch(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, data=dataclasses.replace(CONFIG.data, validation_samples=1, lens_samples=4)
+    )
+    with pytest.raises(ValueError, match="step 1: the loss or its gradient is not finite"):
+        loop.train(fake_stage(), config, tmp_path)
+    with np.load(tmp_path / "nonfinite_step1_process0.npz") as batch:
+        assert batch["image"].shape == batch["bokeh"].shape == (2, 64, 64, 3)
+    # The folder is free again.
+    WorkDir(tmp_path, config, stage="stage1").close()
+
+
+def test_out_of_memory_names_the_knobs(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, data=dataclasses.replace(CONFIG.data, validation_samples=1, lens_samples=4)
+    )
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+    with pytest.raises(ValueError, match=r"out of memory: lower data\.batch-size"):
+        loop.train(fake_stage(error), config, tmp_path)
+
+
+def test_tables_stand_beside_the_printed_numbers():
+    rows = [
+        ablate.Result("ours", 25.0, 0.8, 23.7091, 0.8795),
+        ablate.Result("other", None, None, 23.5, 0.87, "needs --vgg"),
+    ]
+    assert ablate.as_markdown(rows).splitlines()[2:] == [
+        "| ours | 25.0000 | 0.8000 | 23.7091 | 0.8795 |",
+        "| other (needs --vgg) | – | – | 23.5000 | 0.8700 |",
+    ]
+
+
+def test_every_row_of_every_table_makes_a_stage():
+    from train.tables import TABLES
+
+    base = dataclasses.replace(
+        STAGE1["smoke"], loss=dataclasses.replace(STAGE1["smoke"].loss, perceptual=0.0)
+    )
+    for table in TABLES.values():
+        for row in table.rows:
+            for change in row.steps:
+                config = change(base)
+                if not config.loss.perceptual:
+                    stage = stage1.make_stage(config)
+                    assert stage.model.sizes[0] == 1
