@@ -29,7 +29,7 @@ def test_focus_is_read(text, value):
 
 @pytest.mark.parametrize("text", ["", "near", "nan", "inf", "1,2,3", "1.5,2", ","])
 def test_other_focus_is_refused(text):
-    with pytest.raises(ValueError, match="give auto, a value of the map, or X,Y"):
+    with pytest.raises(ValueError, match="give auto, nearest, X,Y or LEFT,TOP,RIGHT,BOTTOM"):
         develop.parse_focus(text)
 
 
