@@ -36,7 +36,7 @@ def refused(capsys, *arguments):
         (["bokeh", "a.png", "--outptu", "x"], "--outptu, x Perhaps you meant: --output FILE|DIR"),
         (["bokeh", "a.png", "--renderer", "gl"], "invalid choice 'gl' for argument '--renderer'"),
         (["bokeh", "a.png", "--focus"], "Missing value for argument '--focus'"),
-        (["bokeh", "a.png", "--focus", "eye"], "focus 'eye': give auto, a value of the map"),
+        (["bokeh", "a.png", "--focus", "eye"], "focus 'eye': give auto, nearest, X,Y"),
         (["bokeh", "a.png", "--blur", "-1"], "blur '-1': give a factor (1 = default) or a radius"),
         (["bokeh", "a.png", "--blur", "nan"], "blur 'nan': give a factor"),
         (["bokeh", "a.png", "--renderer", "lens"], "needs a disparity map: add --disparity FILE"),
