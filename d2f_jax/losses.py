@@ -36,6 +36,8 @@ class LossWeights:
       ssim: Of 1 - SSIM.
       gradient: Of the pyramid gradient loss of the defocus map (delta).
       poisson: Of the Poisson gradient loss, stage 2 only (zeta).
+      defocus: Of the absolute difference from a known defocus map, stage 1 only; not the paper's,
+        which learns from pictures alone.
     """
 
     l1: float = 1.0
@@ -43,6 +45,7 @@ class LossWeights:
     ssim: float = 1.0
     gradient: float = 0.1
     poisson: float = 10.0
+    defocus: float = 0.0
 
 
 class Stage1Loss(NamedTuple):
@@ -52,6 +55,7 @@ class Stage1Loss(NamedTuple):
     perceptual: Array
     ssim: Array
     gradient: Array
+    defocus: Array
     total: Array
 
 
@@ -72,6 +76,7 @@ def stage1_loss(
     defocus: Float[Array, "*b p q"],
     image: Float[Array, "*b p q 3"],
     *,
+    known: Float[Array, "*b p q"] | None = None,
     features: Features | None = None,
     weights: LossWeights | None = None,
 ) -> Stage1Loss:
@@ -82,6 +87,7 @@ def stage1_loss(
       target: Wide-aperture photograph at the same size.
       defocus: Predicted defocus map in [0, 1].
       image: All-in-focus image at the size of `defocus`.
+      known: The true defocus map, where there is one; not compared when None.
       features: Feature network of the perceptual loss; needed unless its weight is 0.
       weights: Weights of the parts; the paper's when None.
 
@@ -101,13 +107,16 @@ def stage1_loss(
         perceptual = perceptual_loss(bokeh, target, features).mean()
     ssim = ssim_loss(bokeh, target).mean() if weights.ssim else nothing
     gradient = pyramid_gradient_loss(defocus, image).mean() if weights.gradient else nothing
+    compared = weights.defocus and known is not None
+    difference = jnp.abs(defocus - known).mean() if compared else nothing
     total = (
         weights.l1 * l1
         + weights.perceptual * perceptual
         + weights.ssim * ssim
         + weights.gradient * gradient
+        + weights.defocus * difference
     )
-    return Stage1Loss(l1, perceptual, ssim, gradient, total)
+    return Stage1Loss(l1, perceptual, ssim, gradient, difference, total)
 
 
 def stage2_loss(

@@ -18,6 +18,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from d2f_jax import defocus as hallucination
 from d2f_jax import fusion, kernels, radiance, render, resize, weights
+from d2f_jax.networks.efficientnet import EfficientNetLite
 from d2f_jax.networks.resnext import ResNeXt
 from d2f_jax.types import Kernels
 
@@ -69,6 +70,8 @@ class D2FConfig:
       beta: Spread of a highlight's channels (Eq. 4).
       highlight: Channel value from which a pixel is a highlight (Alg. 1 line 4).
       theta: Defocus below which a pixel counts as in focus where there is no fusion network.
+      defocus_side: Long side at which the defocus network sees every picture [px]; None: working
+        size, as released.
     """
 
     defocus_net: hallucination.DefocusNet = hallucination.DefocusNet()  # noqa: RUF009
@@ -80,6 +83,7 @@ class D2FConfig:
     beta: float = 5.0
     highlight: float = 0.99
     theta: float = 0.25
+    defocus_side: int | None = None
 
 
 ARCHITECTURES: dict[str, D2FConfig] = {
@@ -91,6 +95,14 @@ ARCHITECTURES: dict[str, D2FConfig] = {
             features=64,
             head=(32, 16),
         ),
+    ),
+    # The default weights: an encoder that stays as ImageNet made it, light all the way.
+    "d2f-lite": D2FConfig(
+        defocus_net=hallucination.DefocusNet(
+            encoder=EfficientNetLite(), features=64, head=(32, 16)
+        ),
+        fusion_net=fusion.FusionNet(features=(16, 8, 8)),
+        defocus_side=384,
     ),
     # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.
     "d2f-smoke": D2FConfig(
@@ -104,7 +116,7 @@ ARCHITECTURES: dict[str, D2FConfig] = {
         sharpness=20.0,  # wide slopes, on which training finds a gradient everywhere
     ),
 }
-"""Configurations by the name that a weights file carries; the last two are not the paper's."""
+"""Configurations by the name that a weights file carries; only the first is the paper's."""
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
@@ -168,7 +180,8 @@ def apply(
     else:
         # A row of the head's input becomes four of the full size.
         net = config.defocus_net.clone(strip=strip and max(1, strip // 4))
-        raw: Any = net.apply(params.defocus, small)
+        raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
+        raw = resize.bilinear(raw[..., None], size)[..., 0]
         defocus = jnp.clip(raw, 0, 1) if clip else raw
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
@@ -196,6 +209,15 @@ def apply(
         mask = fusion.predict_mask(config.fusion_net, params.fusion, image, defocus, strip=strip)
     bokeh = fusion.fuse(image, resize.bilinear(rendered, (height, width)), mask)
     return D2FOutput(bokeh, rendered, defocus, weight, mask)
+
+
+def _seen(small: Array, side: int | None) -> Array:
+    """The picture as the defocus network sees it: its long side brought to `side`."""
+    if side is None:
+        return small
+    scale = side / max(small.shape[-3:-1])
+    size = [max(1, round(scale * length / 32)) * 32 for length in small.shape[-3:-1]]
+    return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
 
 
 _jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip"))

@@ -7,10 +7,11 @@ import grain
 import jax
 import numpy as np
 
-from d2f_jax.data import folder, loader, photos, synthetic, transforms
+from d2f_jax.data import composites, folder, loader, photos, synthetic, transforms
 from train.config import DataConfig
 
 PAIR = ("image", "bokeh")
+KNOWN = "defocus"  # `h w 1`, of made pairs alone
 _HELD_OUT = 1_000_000  # synthetic samples from here on are for validation
 
 
@@ -28,7 +29,8 @@ class Kept:
     def __getitem__(self, index: SupportsIndex) -> dict[str, np.ndarray]:
         if index not in self._kept:
             sample = self._source[index]
-            self._kept[index] = {name: sample[name] for name in PAIR}
+            kept = {name: sample[name] for name in PAIR}
+            self._kept[index] = kept | {KNOWN: sample[KNOWN][..., None]}
         return self._kept[index]
 
 
@@ -60,7 +62,7 @@ def train_batches(config: DataConfig, *, half: bool, radius: int) -> Any:
             f"{jax.device_count()} devices"
         )
     if config.source is None:
-        source = Kept(_synthetic(config, config.size, radius if half else 2 * radius, held=False))
+        source = Kept(_made(config, config.size, radius if half else 2 * radius, held=False))
         chain: list[transforms.Transform] = []
     else:
         source = _photographs(config, held=False)
@@ -89,7 +91,7 @@ def validation_pairs(config: DataConfig, *, half: bool, radius: int) -> dict[str
     """
     full = full_size(config, half=half)
     if config.source is None:
-        source: Any = _synthetic(config, full, 2 * radius, held=True)
+        source: Any = _made(config, full, 2 * radius, held=True)
     else:
         source = _photographs(config, held=True)
     count = min(config.validation_samples, len(source))
@@ -101,7 +103,8 @@ def to_devices(
     batch: dict[str, np.ndarray], sharding: jax.sharding.NamedSharding
 ) -> dict[str, jax.Array]:
     """Makes global arrays, split over all devices, of this process's part of a batch."""
-    return {name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in PAIR}
+    names = [name for name in (*PAIR, KNOWN) if name in batch]
+    return {name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in names}
 
 
 def chunks(pairs: dict[str, np.ndarray], size: int) -> Iterator[tuple[dict[str, Any], int]]:
@@ -113,9 +116,21 @@ def chunks(pairs: dict[str, np.ndarray], size: int) -> Iterator[tuple[dict[str, 
         yield part, min(size, total - start)
 
 
-def _synthetic(
-    config: DataConfig, size: tuple[int, int], radius: int, *, held: bool
-) -> synthetic.Synthetic:
+def _made(config: DataConfig, size: tuple[int, int], radius: int, *, held: bool) -> Any:
+    count = config.validation_samples if held else config.train_samples
+    start = _HELD_OUT if held else 0
+    if config.composites is not None:
+        material = composites.find_material(config.composites, held_out=held)
+        scene = composites.CompositesConfig(
+            size=size,
+            seed=config.seed,
+            subjects=material.subjects,
+            scenes=material.scenes,
+            radius=(0.4 * radius, float(radius)),
+            full_radius=float(radius),
+            lens_samples=config.lens_samples,
+        )
+        return composites.Composites(scene, count, start=start)
     look = synthetic.SyntheticConfig(
         size=size,
         seed=config.seed,
@@ -126,9 +141,7 @@ def _synthetic(
         photos=tuple(photos.listed(config.photos)) if config.photos else (),
         cutouts=tuple(photos.listed(config.cutouts)) if config.cutouts else (),
     )
-    if held:
-        return synthetic.Synthetic(look, config.validation_samples, start=_HELD_OUT)
-    return synthetic.Synthetic(look, config.train_samples)
+    return synthetic.Synthetic(look, count, start=start)
 
 
 def _photographs(config: DataConfig, *, held: bool) -> Any:

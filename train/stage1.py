@@ -31,7 +31,8 @@ from d2f_jax import (
     render,
     resize,
 )
-from train import commands, devices, features, loop, state
+from d2f_jax.networks import efficientnet
+from train import batches, commands, devices, features, loop, state
 from train.config import STAGE1, TrainConfig
 
 
@@ -75,7 +76,7 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         are missing.
     """
     model = state.build_model(config.model, bfloat16=config.bfloat16, remat=config.remat)
-    bank = jnp.asarray(kernels.kernel_bank(model.sizes))
+    bank = jnp.asarray(kernels.kernel_bank(model.sizes, blur=config.scale))
     vgg = features.load(config.vgg, config.loss)
     train_encoder = state.is_trained("defocus/encoder/conv1", config.optimizer)
     blur = functools.partial(render_small, model, bank, layer_batch=config.layer_batch)
@@ -89,10 +90,14 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         last = params["defocus"]["decoder"]["head"]["conv3"]
         last["kernel"], last["bias"] = 0.1 * last["kernel"], last["bias"] + 0.3
         if config.backbone is not None:
+            own: Any = model.defocus_net.encoder
+            rows = (
+                convert.efficientnet_rows(own.stages)
+                if isinstance(own, efficientnet.EfficientNetLite)
+                else convert.resnext50_rows()
+            )
             encoder = convert.convert(
-                convert.load_state_dict(config.backbone),
-                convert.resnext50_rows(),
-                what=str(config.backbone),
+                convert.load_state_dict(config.backbone), rows, what=str(config.backbone)
             )
             params = state.warm_start(params, {"defocus": {"encoder": encoder["params"]}})
             stats = state.warm_start(stats, {"defocus": {"encoder": encoder["batch_stats"]}})
@@ -104,7 +109,13 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         raw, stats = hallucinate(model, params, stats, batch["image"], train=train_encoder)
         rendered, shown = blur(params["radiance"], batch["image"], raw)
         return losses.stage1_loss(
-            rendered, batch["bokeh"], shown, batch["image"], features=vgg, weights=config.loss
+            rendered,
+            batch["bokeh"],
+            shown,
+            batch["image"],
+            known=batch[batches.KNOWN][..., 0] if batches.KNOWN in batch else None,
+            features=vgg,
+            weights=config.loss,
         ), stats
 
     def predict(params, stats, image):

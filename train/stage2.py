@@ -76,7 +76,7 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
         functools.partial(
             pipeline.apply,
             model,
-            kernels=jnp.asarray(kernels.kernel_bank(model.sizes)),
+            kernels=jnp.asarray(kernels.kernel_bank(model.sizes, blur=config.scale)),
             layer_batch=config.layer_batch,
         )
     )

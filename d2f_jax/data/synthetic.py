@@ -95,7 +95,7 @@ def make_sample(config: SyntheticConfig, index: int) -> dict[str, np.ndarray]:
     image, disparity = pinhole(layers, margin)
     focus = _focus(rng, config, layers, disparity)
     reach = float(np.max(np.abs(disparity - focus)))
-    blur = min(radius / max(reach, 1e-3), _largest_blur(layers))
+    blur = min(radius / max(reach, 1e-3), largest_blur(layers))
     bokeh = photograph(layers, Lens(focus, blur, config.lens_samples), margin, rng)
     return {
         "image": photos.encode(image),
@@ -137,7 +137,7 @@ def _scene(rng: np.random.Generator, config: SyntheticConfig, margin: int) -> li
     if rng.random() < 0.5:
         horizon = margin + height * rng.uniform(0.3, 0.6)
         slope = (rng.uniform(0.75, 1) - far) / (margin + height - horizon)
-        ground = _Ground(_cover(rng, config, size), horizon, far, slope)
+        ground = Ground(_cover(rng, config, size), horizon, far, slope)
         wall = Plane(far)
     else:
         # A wall seen at an angle; its nearest part stays behind the first object.
@@ -161,11 +161,11 @@ def _scene(rng: np.random.Generator, config: SyntheticConfig, margin: int) -> li
 
     layers = [layer._replace(color=layer.color * np.float32(exposure)) for layer in layers]
     if rng.random() < config.lights:
-        layers = _with_lights(rng, layers)
+        layers = with_lights(rng, layers)
     return layers
 
 
-class _Ground(NamedTuple):
+class Ground(NamedTuple):
     """A plane whose disparity is `far` at the canvas row `horizon` and grows downwards."""
 
     color: Float[np.ndarray, "3 H W"]
@@ -198,7 +198,7 @@ def _cover(
     if not config.photos:
         return textures.surface(rng, size)
     picture = photos.read(config.photos[rng.integers(len(config.photos))])
-    color = photos.decode(_resized_part(rng, picture, size))
+    color = photos.decode(resized_part(rng, picture, size))
     # Photographs are clipped where they are brightest; some of their light is given back.
     color *= 1 + rng.uniform(0, 4) * np.clip((color.min(-1, keepdims=True) - 0.8) / 0.2, 0, 1)
     if rng.random() < 0.5:
@@ -216,7 +216,7 @@ def _object(
     scale = rng.uniform(0.4, 0.9) * min(size[0] / alpha.shape[0], size[1] / alpha.shape[1])
     height, width = (max(2, int(scale * side)) for side in alpha.shape)
     pixels = np.concatenate([photos.decode(picture) * alpha[..., None], alpha[..., None]], -1)
-    pixels = _resized(pixels, (height, width))
+    pixels = resized(pixels, (height, width))
     top, left = size[0] - height, int(rng.integers(0, size[1] - width + 1))
     canvas = np.zeros((*size, 4), np.float32)
     canvas[top : top + height, left : left + width] = pixels
@@ -225,7 +225,7 @@ def _object(
     return np.ascontiguousarray(color.transpose(2, 0, 1)), alpha
 
 
-def _with_lights(rng: np.random.Generator, layers: list[Layer]) -> list[Layer]:
+def with_lights(rng: np.random.Generator, layers: list[Layer]) -> list[Layer]:
     """Puts lights on one or two layers, where these are opaque."""
     chosen = rng.choice(len(layers), size=min(2, len(layers)), replace=False)
     lit = list(layers)
@@ -251,7 +251,7 @@ def _with_lights(rng: np.random.Generator, layers: list[Layer]) -> list[Layer]:
     return lit
 
 
-def _largest_blur(layers: list[Layer]) -> float:
+def largest_blur(layers: list[Layer]) -> float:
     """The blur at which the rim of the lens is still well above every slanted plane.
 
     Moving by one pixel along a plane changes the radius by `blur * slope`; where that reaches 1,
@@ -274,7 +274,7 @@ def _focus(
     return float(disparity[tuple(rng.integers(disparity.shape))])
 
 
-def _resized_part(
+def resized_part(
     rng: np.random.Generator, picture: Float[np.ndarray, "h w c"], size: tuple[int, int]
 ) -> Float[np.ndarray, "H W c"]:
     """A random part of the picture with the canvas's proportions, resized to the canvas."""
@@ -283,10 +283,10 @@ def _resized_part(
     height, width = (max(1, int(scale * side)) for side in size)
     top = int(rng.integers(0, picture.shape[0] - height + 1))
     left = int(rng.integers(0, picture.shape[1] - width + 1))
-    return _resized(picture[top : top + height, left : left + width], size)
+    return resized(picture[top : top + height, left : left + width], size)
 
 
-def _resized(picture: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> np.ndarray:
+def resized(picture: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> np.ndarray:
     """Resizes each channel with Pillow's antialiased bilinear filter."""
     channels = [
         np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR))
