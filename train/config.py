@@ -164,21 +164,21 @@ STAGE1: dict[str, TrainConfig] = {
     "default": TrainConfig(
         model=ModelConfig(architecture="d2f-lite"),
         data=DataConfig(
-            size=(256, 384),
+            size=(192, 256),
             batch_size=4,
             train_samples=3000,
-            validation_samples=32,
-            lens_samples=32,
+            validation_samples=24,
+            lens_samples=24,
             threads=2,
         ),
         optimizer=OptimizerConfig(
             rate=1e-3, average=0.995, trainable=("defocus/decoder", "radiance")
         ),
         loss=LossWeights(perceptual=0.0, defocus=1.0),
-        steps=3000,
-        save_every=250,
+        steps=1400,
+        save_every=200,
         layer_batch=2,
-        scale=0.5,
+        scale=3 / 8,
     ),
     # Minutes on two CPU cores.
     "smoke": TrainConfig(
@@ -219,19 +219,19 @@ STAGE2: dict[str, TrainConfig] = {
     "default": TrainConfig(
         model=ModelConfig(architecture="d2f-lite"),
         data=DataConfig(
-            size=(512, 768),
+            size=(384, 512),
             batch_size=2,
             train_samples=400,
-            validation_samples=32,
-            lens_samples=32,
+            validation_samples=24,
+            lens_samples=24,
             threads=2,
         ),
         optimizer=OptimizerConfig(rate=2e-3, trainable=("fusion",)),
         loss=_NO_FEATURES,
-        steps=600,
+        steps=300,
         save_every=100,
         layer_batch=2,
-        scale=0.5,
+        scale=3 / 8,
     ),
     "smoke": TrainConfig(
         model=ModelConfig(architecture="d2f-smoke"),
