@@ -7,6 +7,7 @@ and image, for use inside other jitted code.
 import functools
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -117,6 +118,10 @@ ARCHITECTURES: dict[str, D2FConfig] = {
     ),
 }
 """Configurations by the name that a weights file carries; only the first is the paper's."""
+
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "assets" / "d2f-lite.safetensors"
+"""The weights that come with the package."""
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
@@ -292,17 +297,13 @@ class D2F:
 
 
 def load(path: str | os.PathLike[str] | None = None) -> D2F:
-    """Loads weights: the given safetensors file, or the ones shipped with the package.
+    """Loads weights: the given safetensors file, or those of the package (docs/weights.md).
 
     Raises:
-      ValueError: if the file is missing, no weights file of this library, or does not fit the
-        architecture that it names; or, without a path, if the package ships no weights.
+      ValueError: if the file is missing, damaged, no weights file of this library, or does not fit
+        the architecture that it names.
     """
-    if path is None:
-        raise ValueError(
-            "this version ships no default weights: name a weights file (--weights; `d2f convert` "
-            "makes one of the authors' checkpoints) or a disparity map (--disparity)"
-        )
+    path = DEFAULT_WEIGHTS if path is None else path
     tree, metadata = weights.load(path)
     name = metadata.get("architecture")
     if name not in ARCHITECTURES:

@@ -4,6 +4,7 @@ Arrays are named by their path in the parameter tree, `defocus/params/encoder/co
 be read from torch as well. (Training checkpoints are Orbax's business, in `checkpoints`.)
 """
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def save(
     dtype = np.float16 if half else np.float32
     arrays = {name: np.ascontiguousarray(x, dtype) for name, x in flatten(tree).items()}
     metadata = {"format": FORMAT, "architecture": architecture, "source": source}
-    metadata |= {"licence": licence, **more}
+    metadata |= {"licence": licence, "sha256": _digest(arrays), **more}
     files.write_bytes(path, safetensors.numpy.save(arrays, metadata))
 
 
@@ -61,7 +62,8 @@ def load(path: str | os.PathLike[str]) -> Weights:
     """Reads a file that `save` wrote; arrays come back as float32.
 
     Raises:
-      ValueError: if the file is missing, not safetensors, or not written by this library.
+      ValueError: if the file is missing, not safetensors, not written by this library, or its
+        arrays are not those whose checksum the header gives.
     """
     path = Path(path)
     if not path.is_file():
@@ -69,7 +71,7 @@ def load(path: str | os.PathLike[str]) -> Weights:
     try:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
             f"{path}: not a safetensors file ({error}); torch checkpoints go through `d2f convert`"
@@ -79,6 +81,9 @@ def load(path: str | os.PathLike[str]) -> Weights:
             f"{path}: a safetensors file, but not one of d2f_jax (its header lacks "
             f"format={FORMAT}); torch checkpoints go through `d2f convert`"
         )
+    if metadata.get("sha256", found := _digest(arrays)) != found:
+        raise ValueError(f"{path}: damaged, its checksum is not the one in its header; get it anew")
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     return Weights(unflatten(arrays), metadata)
 
 
@@ -116,6 +121,15 @@ def check(tree: Mapping[str, Any], like: Mapping[str, Any], what: str) -> None:
         if name in have and have[name] != want[name]
     ]
     refuse(problems, what)
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names and values in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 def refuse(problems: Sequence[str], what: str) -> None:

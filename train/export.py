@@ -92,8 +92,13 @@ def export(
         source=f"train.{run.record['stage']}, step {run.step}, commit {run.record['commit']}",
         licence=licence,
         half=half,
-        data=str(run.record["config"]["data"]["source"] or "synthetic"),
+        data=_origin(run.record["config"]["data"]),
     )
+
+
+def _origin(data: dict) -> str:
+    made = "composites" if data.get("composites") else "synthetic"
+    return str(data["source"] or made)
 
 
 def main() -> None:

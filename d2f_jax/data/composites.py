@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -219,7 +220,7 @@ def _placed(
     pixels = pixels[top:bottom, left:right]
     share = rng.uniform(0.35, 0.95)
     scale = min(share * size[0] / (bottom - top), share * size[1] / (right - left))
-    shape = tuple(max(4, int(scale * side)) for side in pixels.shape[:2])
+    shape = max(4, int(scale * (bottom - top))), max(4, int(scale * (right - left)))
     pixels = synthetic.resized(pixels, shape)
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
@@ -251,7 +252,7 @@ def _shrunk(path: Path) -> Float[np.ndarray, "h w 3"]:
     """A photograph in linear light at `_READ_SIDE`."""
     picture = photos.read(path)
     scale = min(1, _READ_SIDE / max(picture.shape))
-    size = tuple(max(1, round(scale * side)) for side in picture.shape[:2])
+    size = max(1, round(scale * picture.shape[0])), max(1, round(scale * picture.shape[1]))
     return np.asarray(photos.decode(synthetic.resized(picture, size)), np.float32)
 
 
@@ -266,6 +267,6 @@ def _read(subject: Subject) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarra
 def _background(subject: Subject) -> Float[np.ndarray, "h w 3"]:
     """The photograph with its subject, and what of it a soft matte misses, filled in."""
     picture, matte = _read(subject)
-    known = 1 - np.asarray(inpaint.local_maximum(matte))
-    planes = np.asarray(inpaint.push_pull((picture * known[..., None]).transpose(2, 0, 1), known))
-    return planes.transpose(1, 2, 0)
+    known = 1 - inpaint.local_maximum(jnp.asarray(matte))
+    planes = jnp.asarray(picture.transpose(2, 0, 1)) * known[None]
+    return np.asarray(inpaint.push_pull(planes, known)).transpose(1, 2, 0)

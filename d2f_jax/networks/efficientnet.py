@@ -88,7 +88,7 @@ class DepthwiseConv(nn.Module):
                         (x.shape[0], last[0] + 1, last[1] + 1, channels),
                         (1, self.stride, self.stride, 1),
                     )
-                    total += part * kernel[row, column, 0]
+                    total += part * kernel[row : row + 1, column : column + 1]
             return total
 
         def grouped(x, kernel):
@@ -144,13 +144,11 @@ class EfficientNetLite(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "b h w 3"], train: bool) -> list[Float[Array, "..."]]:
         """Returns the four feature maps, finest first; the image is sRGB in [0, 1]."""
-        x = nn.Conv(
-            self.stem, (3, 3), 2, "SAME", use_bias=False, dtype=self.dtype, name="stem"
-        )((image - MEAN) / DEVIATION)
-        x = nn.relu6(_norm(train, self.dtype, "bn0")(x))
-        block = (
-            nn.remat(InvertedBottleneck, static_argnums=2) if self.remat else InvertedBottleneck
+        x = nn.Conv(self.stem, (3, 3), 2, "SAME", use_bias=False, dtype=self.dtype, name="stem")(
+            (image - MEAN) / DEVIATION
         )
+        x = nn.relu6(_norm(train, self.dtype, "bn0")(x))
+        block = nn.remat(InvertedBottleneck, static_argnums=2) if self.remat else InvertedBottleneck
         features = []
         for index, stage in enumerate(self.stages):
             if stage.stride == 2 and index > 1:

@@ -92,7 +92,7 @@ def fake_stage(error=None):
 def loop_loss(total):
     from d2f_jax.losses import Stage1Loss
 
-    return Stage1Loss(total, total, total, total, total)
+    return Stage1Loss(*6 * (total,))
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch(tmp_path):
