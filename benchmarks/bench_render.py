@@ -92,7 +92,7 @@ def per_pixel(megapixels: float, options: argparse.Namespace) -> dict:
 
 def renderer() -> Callable[..., jax.Array]:
     """Ours, with as many layers at a time as the pipeline takes on this kind of device."""
-    layer_batch = 2 if common.device() == "cpu" else None
+    layer_batch = 1 if common.device() == "cpu" else None
     return functools.partial(render.weighted_layered_render, layer_batch=layer_batch)
 
 

@@ -53,13 +53,13 @@ def pad_to(planes: Float[Array, "*b h w"], grid: tuple[int, int]) -> Float[Array
     return jnp.pad(planes, [(0, 0)] * (planes.ndim - 2) + extra)
 
 
-def kernel_spectra(
-    kernels: Float[Array, "n k k"], size: tuple[int, int]
-) -> Complex[Array, "n p q"]:
-    """Transforms a bank of kernels, their centre at the origin, on a grid of `size` pixels."""
-    n, k, _ = kernels.shape
-    grid = jnp.zeros((n, size[0], size[1]), kernels.dtype).at[:, :k, :k].set(kernels)
-    return jnp.fft.fft2(jnp.roll(grid, (-(k // 2), -(k // 2)), axis=(-2, -1)))
+def kernel_spectrum(kernel: Float[Array, "k k"], size: tuple[int, int]) -> Complex[Array, "p q"]:
+    """Transforms a kernel that lies in the first corner of a grid of `size` pixels.
+
+    There and not around the origin, which spares a pass over the grid: what is convolved with it
+    comes out moved by half of the kernel, down and to the right.
+    """
+    return jnp.fft.fft2(pad_to(kernel, size))
 
 
 def pack(planes: Float[Array, "*b c h w"]) -> Complex[Array, "*b p h w"]:
@@ -81,8 +81,8 @@ def unpack(packed: Complex[Array, "*b p h w"], channels: int) -> Float[Array, "*
 
 
 def convolve_packed(
-    packed: Complex[Array, "*b p h w"], spectrum: Complex[Array, "h w"]
-) -> Complex[Array, "*b p h w"]:
+    packed: Complex[Array, "*b h w"], spectrum: Complex[Array, "h w"]
+) -> Complex[Array, "*b h w"]:
     """Convolves packed planes circularly with one real kernel, given as its spectrum."""
     spectrum = jnp.expand_dims(spectrum, range(packed.ndim - 2))
     return jnp.fft.ifft2(jnp.fft.fft2(packed) * spectrum)
@@ -109,9 +109,9 @@ def convolve(
     radius = kernel.shape[-1] // 2
     padded = pad(planes, radius, padding)
     grid = (fast_size(padded.shape[-2]), fast_size(padded.shape[-1]))
-    spectrum = kernel_spectra(kernel[None], grid)[0]
+    spectrum = kernel_spectrum(kernel, grid)
     blurred = unpack(convolve_packed(pack(pad_to(padded, grid)), spectrum), planes.shape[-3])
-    return blurred[..., radius : radius + height, radius : radius + width]
+    return blurred[..., 2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width]
 
 
 def convolve_reference(

@@ -340,9 +340,9 @@ def _bank(sizes: tuple[int, ...], blur: float) -> np.ndarray:
 
 
 def _layer_batch(image: Array, config: D2FConfig) -> int | None:
-    """Two layers at a time fill the cores of a CPU; elsewhere as many as fit in about 2 GB."""
+    """One layer fills the cores of a CPU; elsewhere as many as fit in about 2 GB."""
     if jax.default_backend() == "cpu":
-        return 2
+        return 1
     height, width = working_size(*image.shape[-3:-1])
     layer = int(np.prod(image.shape[:-3])) * height * width * 4 * 8 * 6  # complex planes, copies
     fit = max(1, 2**31 // layer)

@@ -267,7 +267,7 @@ class _Layers(NamedTuple):
     """Layers that one loop runs over, front to back: the defocus of each and its kernel."""
 
     centres: Array  # n
-    spectra: Array  # n p q
+    kernels: Array  # n k k
 
 
 def _composite(planes, defocus, kernels, sharpness, *, padding, layer_batch, tile, order):
@@ -280,8 +280,7 @@ def _composite(planes, defocus, kernels, sharpness, *, padding, layer_batch, til
     radius = kernels.shape[-1] // 2
     planes = convolution.pad(planes, radius, padding)
     # Beyond the border the planes decide; the map only needs a value there.
-    defocus = _float(defocus)[..., None, :, :]
-    defocus = convolution.pad(defocus, radius, "edge" if padding == "zero" else padding)
+    defocus = convolution.pad(_float(defocus), radius, "edge" if padding == "zero" else padding)
     lay = functools.partial(_lay, kernels, sharpness, layer_batch, order)
     if tile is None or tile >= max(height, width):
         return lay(planes, defocus, None)
@@ -295,9 +294,10 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus, _):
     channels, height, width = planes.shape[-3:]
     radius = kernels.shape[-1] // 2
     inside = (..., slice(radius, height - radius), slice(radius, width - radius))
+    moved = (..., slice(2 * radius, height), slice(2 * radius, width))  # by a kernel's radius
     grid = (convolution.fast_size(height), convolution.fast_size(width))
-    spectra = convolution.kernel_spectra(kernels[1:].astype(defocus.dtype), grid)
-    planes = convolution.pack(convolution.pad_to(planes, grid))
+    # Pairs are arrays of their own: in a loop, each core of a CPU transforms one array at a time.
+    pairs = jnp.unstack(convolution.pack(convolution.pad_to(planes, grid)), axis=-3)
     defocus = convolution.pad_to(defocus, grid)
     steps = len(kernels) - 1
 
@@ -308,20 +308,18 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus, _):
     def mask(centre):
         return 0.5 + 0.5 * jnp.tanh(sharpness * (half_width - jnp.abs(defocus - centre)))
 
-    def blurred_layer(centre, spectrum):  # Eqs. 6 and 8
+    def blurred_layer(centre, kernel):  # Eqs. 6 and 8
         cover = mask(centre)
-        blurred = convolution.convolve_packed(cover * planes, spectrum)[inside]
-        return blurred, cover[inside] if order == "printed" else mask_plane(blurred)
+        spectrum = convolution.kernel_spectrum(kernel, grid)
+        blurred = [convolution.convolve_packed(cover * x, spectrum)[moved] for x in pairs]
+        return blurred, cover[inside] if order == "printed" else blurred[ones].imag
 
-    last = channels // 2 - 1  # the plane of ones travels as the imaginary part of this pair
-
-    def mask_plane(packed):
-        return packed[..., last : last + 1, :, :].imag
+    ones = channels // 2 - 1  # the plane of ones travels as the imaginary part of this pair
 
     def put(carry, layer):
         total, free = carry
         blurred, cover = layer
-        return total + free * blurred, free * (1 - cover)
+        return jax.tree.map(lambda x, y: x + free * y, total, blurred), free * (1 - cover)
 
     def put_blurred(carry, layers: _Layers):
         """Puts blurred layers behind those of the carry, `layer_batch` of them at a time."""
@@ -329,7 +327,8 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus, _):
         size = min(layer_batch or count, count)
 
         def chunk(carry, part: _Layers):
-            blurred = jax.vmap(blurred_layer)(*part)
+            # Gradients make masks and spectra again instead of keeping those of every layer.
+            blurred = jax.vmap(jax.checkpoint(blurred_layer, prevent_cse=False))(*part)
             for index in range(size):
                 carry = put(carry, jax.tree.map(lambda x, i=index: x[i], blurred))
             return carry, None
@@ -339,22 +338,23 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus, _):
         # A layer at infinity has an empty mask: it fills the last chunk and adds nothing.
         missing = -count % size
         centres = jnp.pad(layers.centres, (0, missing), constant_values=jnp.inf)
-        spectra = jnp.pad(layers.spectra, ((0, missing), (0, 0), (0, 0)))
-        parts = _Layers(centres.reshape(-1, size), spectra.reshape(-1, size, *spectra.shape[1:]))
+        kernels = jnp.pad(layers.kernels, ((0, missing), (0, 0), (0, 0)))
+        parts = _Layers(centres.reshape(-1, size), kernels.reshape(-1, size, *kernels.shape[1:]))
         return jax.lax.scan(chunk, carry, parts)[0]
 
     sharp_mask = mask(jnp.zeros((), defocus.dtype))[inside]
-    sharp = (sharp_mask * planes[inside], sharp_mask)  # the identity needs no transform
+    sharp = ([sharp_mask * pair[inside] for pair in pairs], sharp_mask)  # needs no transform
     centres = jnp.arange(1, steps + 1, dtype=defocus.dtype) / steps
-    carry = (jnp.zeros_like(sharp[0]), jnp.ones_like(sharp_mask))
+    kernels = kernels[1:].astype(defocus.dtype)
+    carry = (jax.tree.map(jnp.zeros_like, sharp[0]), jnp.ones_like(sharp_mask))
     if order != "released":  # the most blurred, or the nearest, in front
-        carry = put_blurred(carry, _Layers(centres[::-1], spectra[::-1]))
+        carry = put_blurred(carry, _Layers(centres[::-1], kernels[::-1]))
     carry = put(carry, sharp)
     if order == "released":  # the sharpest in front
-        carry = put_blurred(carry, _Layers(centres, spectra))
+        carry = put_blurred(carry, _Layers(centres, kernels))
     elif order == "depth":  # the map falls on below 0
-        carry = put_blurred(carry, _Layers(-centres, spectra))
-    return convolution.unpack(carry[0], channels)
+        carry = put_blurred(carry, _Layers(-centres, kernels))
+    return convolution.unpack(jnp.stack(carry[0], axis=-3), channels)
 
 
 def _planes(*images: Array) -> Array:
