@@ -102,7 +102,8 @@ def _fusion(d2f, image, theirs, checkout) -> list[common.Contender]:
 
     @jax.jit
     def fuse(variables, image, rendered, defocus):
-        mask = fusion.predict_mask(d2f.config.fusion_net, variables, image, defocus)
+        strip = pipeline.default_strip(image.shape[1])
+        mask = fusion.predict_mask(d2f.config.fusion_net, variables, image, defocus, strip=strip)
         return fusion.fuse(image, resize.bilinear(rendered, image.shape[:2]), mask)
 
     calls = {name: _first_of(net.fuse) for name, net in theirs.items()}

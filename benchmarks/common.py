@@ -261,7 +261,7 @@ def save(
     path = folder / f"{benchmark}_{device()}.json"
     content = {
         "benchmark": benchmark,
-        "command": f"python -m benchmarks.bench_{benchmark}" + " --quick" * options.quick,
+        "command": _command(benchmark, options),
         "machine": machine(),
         "notes": list(notes),
         "rows": list(rows),
@@ -290,6 +290,15 @@ def machine() -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _command(benchmark: str, options: argparse.Namespace) -> str:
+    """The command as it was run, without the user's paths."""
+    words = ["python", "-m", f"benchmarks.bench_{benchmark}"]
+    words += ["--quick"] if options.quick else []
+    words += ["--rounds", str(options.rounds)] if options.rounds else []
+    words += ["--official", "PATH"] if options.official else []
+    return " ".join(words)
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -292,7 +292,7 @@ class D2F:
             focus=focus,
             clip=clip,
             layer_batch=layer_batch or _layer_batch(image, self.config),
-            strip=strip or max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width),
+            strip=strip or default_strip(width),
         )
 
 
@@ -332,6 +332,11 @@ def with_precision(config: D2FConfig, dtype: Any) -> D2FConfig:
 
 
 _STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
+
+
+def default_strip(width: int) -> int:
+    """Rows of a picture of this width that the networks' largest layers run at a time."""
+    return max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width)
 
 
 @functools.lru_cache(maxsize=8)

@@ -113,6 +113,20 @@ def test_measure_compares_before_it_times():
         assert "".join(order) == "ab"
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([], "python -m benchmarks.bench_cli"),
+        (["--quick", "--rounds", "2"], "python -m benchmarks.bench_cli --quick --rounds 2"),
+        (["--official", "here"], "python -m benchmarks.bench_cli --official PATH"),
+    ],
+)
+def test_results_name_the_command_as_run(tmp_path, words, command):
+    options = common.parser(None).parse_args([*words, "--results", str(tmp_path)])
+    path = common.save("cli", options, [])
+    assert json.loads(path.read_text())["command"] == command
+
+
 @pytest.fixture
 def results(tmp_path):
     """Files as a benchmark writes them, with made numbers: a win, a loss, a cost per pixel."""
