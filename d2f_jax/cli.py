@@ -47,7 +47,8 @@ class Bokeh:
         arg(
             metavar="FILE",
             help_behavior_hint="",
-            help="Weights of the networks (`d2f convert` makes such a file).",
+            help="Weights of the networks instead of those of the package (`d2f convert` makes "
+            "such a file).",
         ),
     ] = None
     disparity: Annotated[

@@ -19,6 +19,9 @@ from d2f_jax.image_io import Photo
 DEFAULT_RADIUS = 0.04
 """Default blur of `through_lens`: radius over the long side, for the whole range of the map."""
 
+KERNELS_SIDE = 768
+"""Working size of a 1536-pixel photograph [px], such as the paper's kernels are meant for."""
+
 MIN_SIDE = 64
 """Smaller pictures are refused by both renderers."""
 
@@ -174,7 +177,8 @@ def through_d2f(
       disparity: Inverse depth in place of the network's map, as in `through_lens`.
       focus: Value of the disparity map (without one: of the network's defocus map), or the point,
         that is sharp; None: `subject`, or what the network chooses.
-      blur: Factor on the kernels, or the radius of the largest in pixels of the photograph.
+      blur: Factor on the kernels, or the radius of the largest in pixels of the photograph. For
+        networks that see every picture at one size, a factor of 1 is the same share of any picture.
 
     Returns:
       The picture, and the fields "defocus", "weight" and "fusion_mask" of `pipeline.D2FOutput`.
@@ -188,6 +192,8 @@ def through_d2f(
     if photo.linear:
         image = color.linear_to_srgb(jnp.clip(image, 0, 1))
     options: dict[str, Any] = {"blur": blur.amount}
+    if d2f.config.defocus_side is not None:  # nothing but the kernels depends on the size
+        options["blur"] *= max(pipeline.working_size(height, width)) / KERNELS_SIDE
     if blur.in_pixels:
         default = d2f.config.sizes[-1] // 2 * height / pipeline.working_size(height, width)[0]
         options["blur"] = blur.amount / default

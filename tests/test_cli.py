@@ -166,6 +166,13 @@ def test_the_sample_through_the_lens(here):
     assert light[1] == pytest.approx(light[0], rel=0.03)
 
 
+def test_a_photograph_and_nothing_else(here, capsys):
+    assert cli.main(["bokeh", "a.png", "--save-maps"]) == 0
+    assert capsys.readouterr().out == "a_bokeh.png\n"
+    assert read("a_bokeh.png").shape == make_picture().shape
+    assert "a_defocus.png" in listing(here) or "a_bokeh_defocus.png" in listing(here)
+
+
 def test_no_blur_is_no_change(here):
     command = ["bokeh", "a.png", "--disparity", "a.npy", "--blur", "0"]
     assert cli.main(command) == 0

@@ -61,12 +61,6 @@ def test_wrong_usage(here, capsys, arguments, message):
     assert listing(here) == before
 
 
-def test_weights_are_needed_until_some_are_shipped(here, capsys):
-    line = refused(capsys, "bokeh", "a.png")
-    assert "weights" in line
-    assert listing(here) == ["a.npy", "a.png"]
-
-
 def png(height, width, mode="RGB"):
     with tempfile.TemporaryFile() as file:
         Image.fromarray(make_picture(height, width)).convert(mode).save(file, "PNG")
