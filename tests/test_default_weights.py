@@ -26,7 +26,6 @@ def test_they_say_what_they_are_and_are_small(model):
     assert model.metadata["architecture"] == "d2f-lite"
     assert model.metadata["licence"].startswith("Apache-2.0")
     assert len(model.metadata["sha256"]) == 64
-    assert model.params.fusion is not None
 
 
 def test_the_otter_is_sharp_and_the_rest_is_not(otter):

@@ -29,8 +29,8 @@ from train import commands
 PAIRS_START = 3_000_000
 """First composite that only this evaluation uses."""
 
-PAIRS_SIZE = (512, 768)
-PAIRS_BLUR = 0.5
+PAIRS_SIZE = (384, 512)
+PAIRS_BLUR = 3 / 8
 """Size of the made pairs, and the kernels' factor that keeps the blur's share of the picture."""
 
 
