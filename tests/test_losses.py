@@ -119,7 +119,19 @@ def test_totals_are_the_weighted_sums_of_eqs_20_and_22(rng):
     first = losses.stage1_loss(bokeh, target, defocus, image, features=lambda x: (x**2,))
     wanted = first.l1 + 0.1 * first.perceptual + first.ssim + 0.1 * first.gradient
     np.testing.assert_allclose(first.total, wanted, rtol=1e-6)
-    assert min(map(float, first)) > 0
+    assert first.defocus == 0  # not part of Eq. 20
+    assert min(map(float, first._replace(defocus=first.total))) > 0
+    known = losses.stage1_loss(
+        bokeh,
+        target,
+        defocus,
+        image,
+        known=1 - defocus,
+        features=lambda x: (x**2,),
+        weights=losses.LossWeights(defocus=2.0),
+    )
+    np.testing.assert_allclose(known.defocus, np.abs(1 - 2 * defocus).mean(), rtol=1e-5)
+    np.testing.assert_allclose(known.total, first.total + 2 * known.defocus, rtol=1e-6)
     second = losses.stage2_loss(bokeh, target, pasted, defocus, image, features=lambda x: (x**2,))
     np.testing.assert_allclose(second.total, first.total + 10 * second.poisson, rtol=1e-6)
 

@@ -38,7 +38,7 @@ def test_synthetic_batches_are_endless_and_repeat_their_samples():
     data = batches.train_batches(CONFIG, half=True, radius=8)
     seen = [next(data) for _ in range(4)]
     assert seen[0]["image"].shape == (2, 64, 64, 3)
-    assert seen[0].keys() == {"image", "bokeh"}
+    assert seen[0].keys() == {"image", "bokeh", "defocus"}
     pictures = {picture.tobytes() for batch in seen for picture in batch["image"]}
     assert len(pictures) == 4
 

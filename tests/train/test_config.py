@@ -11,7 +11,7 @@ from train.config import STAGE1, STAGE2
 
 def test_the_nearest_preset_is_suggested():
     with pytest.raises(
-        ValueError, match="no preset 'smok', only paper, small, smoke; did you mean"
+        ValueError, match="no preset 'smok', only paper, small, default, smoke; did you mean"
     ):
         config.preset(STAGE1, "smok")
     assert config.preset(STAGE1, "smoke") is STAGE1["smoke"]

@@ -69,7 +69,7 @@ def test_commands_end_with_one_line(monkeypatch, capsys, tmp_path):
     assert exit_.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "error: there is no preset 'smok', only paper, small, smoke; did you mean 'smoke'?"
+        "error: there is no preset 'smok', only paper, small, default, smoke; did you mean 'smoke'?"
     ]
 
 
