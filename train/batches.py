@@ -130,7 +130,7 @@ def _made(config: DataConfig, size: tuple[int, int], radius: int, *, held: bool)
             full_radius=float(radius),
             lens_samples=config.lens_samples,
         )
-        return composites.Composites(scene, count, start=start)
+        return synthetic.Synthetic(scene, count, start=start, make=composites.make_sample)
     look = synthetic.SyntheticConfig(
         size=size,
         seed=config.seed,

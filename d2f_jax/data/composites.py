@@ -7,10 +7,9 @@ ground, where there is one, rises towards the lens through the subject's foot. A
 """
 
 import functools
-import operator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,23 +69,6 @@ class CompositesConfig:
             raise ValueError("composites need at least one photograph with a matte")
         if not 0 <= self.radius[0] <= self.radius[1]:
             raise ValueError(f"blur radii are not negative, smallest first, got {self.radius}")
-
-
-class Composites:
-    """A sequence of samples like `synthetic.Synthetic`, each made when it is asked for."""
-
-    def __init__(self, config: CompositesConfig, length: int, *, start: int = 0):
-        """Samples `start ... start + length - 1` of the endless row that the seed decides."""
-        self.config, self.length, self.start = config, length, start
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: SupportsIndex) -> dict[str, np.ndarray]:
-        position = operator.index(index)
-        if not 0 <= position < self.length:
-            raise IndexError(f"sample {position} of {self.length}")
-        return make_sample(self.config, self.start + position)
 
 
 def make_sample(config: CompositesConfig, index: int) -> dict[str, np.ndarray]:

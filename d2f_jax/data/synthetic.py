@@ -6,9 +6,10 @@ none are given, and dotted with small lights brighter than white. `thin_lens` ta
 """
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float
@@ -59,6 +60,9 @@ class SyntheticConfig:
             raise ValueError(f"blur radii are not negative, smallest first, got {self.radius}")
 
 
+Maker = Callable[[Any, int], dict[str, np.ndarray]]
+
+
 class Synthetic:
     """A sequence of `length` samples, each made when it is asked for.
 
@@ -68,9 +72,17 @@ class Synthetic:
     pixels.
     """
 
-    def __init__(self, config: SyntheticConfig, length: int, *, start: int = 0):
-        """Samples `start ... start + length - 1` of the endless row that the seed decides."""
+    def __init__(self, config: Any, length: int, *, start: int = 0, make: Maker | None = None):
+        """Samples `start ... start + length - 1` of the endless row that the seed decides.
+
+        Args:
+          config: What samples look like: `SyntheticConfig`, or what `make` takes.
+          length: Number of samples.
+          start: Index of the first in the endless row.
+          make: Makes the sample of a configuration and an index; `make_sample` when None.
+        """
         self.config, self.length, self.start = config, length, start
+        self.make = make_sample if make is None else make
 
     def __len__(self) -> int:
         return self.length
@@ -79,7 +91,7 @@ class Synthetic:
         position = operator.index(index)
         if not 0 <= position < self.length:
             raise IndexError(f"sample {position} of {self.length}")
-        return make_sample(self.config, self.start + position)
+        return self.make(self.config, self.start + position)
 
 
 def make_sample(config: SyntheticConfig, index: int) -> dict[str, np.ndarray]:

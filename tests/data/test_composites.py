@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2f_jax.data import composites
+from d2f_jax.data import composites, synthetic
 
 
 @pytest.fixture
@@ -76,4 +76,4 @@ def test_bad_settings_are_refused(folder):
     with pytest.raises(ValueError, match="blur radii"):
         _config(folder, radius=(5.0, 3.0))
     with pytest.raises(IndexError):
-        composites.Composites(_config(folder), 2)[2]
+        synthetic.Synthetic(_config(folder), 2, make=composites.make_sample)[2]
