@@ -100,11 +100,11 @@ def _fusion(d2f, image, theirs, checkout) -> list[common.Contender]:
     out = d2f(image)
     scene = image, out.rendered, out.defocus
 
-    @jax.jit
-    def fuse(variables, image, rendered, defocus):
-        strip = pipeline.default_strip(image.shape[1])
-        mask = fusion.predict_mask(d2f.config.fusion_net, variables, image, defocus, strip=strip)
-        return fusion.fuse(image, resize.bilinear(rendered, image.shape[:2]), mask)
+    strip = pipeline.default_strip(image.shape[1])
+    blend: Any = jax.jit(functools.partial(fusion.blend, d2f.config.fusion_net, strip=strip))
+
+    def fuse(variables, *scene):
+        return blend(variables, *scene)[0]
 
     calls = {name: _first_of(net.fuse) for name, net in theirs.items()}
     if checkout:

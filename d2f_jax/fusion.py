@@ -1,6 +1,5 @@
 """Deep Poisson fusion (Luo et al. 2023, Sec. 3.3): the sharp original over the rendered bokeh."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +8,6 @@ from jax import Array
 from jaxtyping import Bool, DTypeLike, Float
 
 from d2f_jax import color, resize, strips
-
-_HALO = 4  # rows that four 3x3 convolutions see beyond a strip
 
 
 class FusionNet(nn.Module):
@@ -97,8 +94,6 @@ def predict_mask(
     variables: dict,
     image: Float[Array, "*b h w 3"],
     defocus: Float[Array, "*b p q"],
-    *,
-    strip: int | None = None,
 ) -> Float[Array, "*b h w"]:
     """Runs `FusionNet` on a full-size image and clamps its mask to [0, 1].
 
@@ -107,19 +102,51 @@ def predict_mask(
       variables: Its variables.
       image: Full-size sRGB image.
       defocus: Defocus map at any size; resized bilinearly.
-      strip: Rows to run at a time, which bounds the memory of the hidden layers; None takes all.
-        The result is the same.
     """
-    height, width = image.shape[-3:-1]
-    defocus = resize.bilinear(defocus[..., None], (height, width))
-    predict: Any = functools.partial(net.apply, variables)
+    defocus = resize.bilinear(defocus[..., None], image.shape[-3:-1])[..., 0]
+    predict: Any = net.apply
+    return jnp.clip(predict(variables, image, defocus), 0, 1)
 
-    def run(parts: list[Array], row: Array) -> Array:
-        inside = (row >= 0) & (row < height)
-        return predict(parts[0], parts[1][..., 0], inside[:, None, None])[..., None]
+
+def blend(
+    net: FusionNet,
+    variables: dict | None,
+    image: Float[Array, "*b h w 3"],
+    rendered: Float[Array, "*b p q 3"],
+    defocus: Float[Array, "*b u v"],
+    *,
+    theta: float = 0.25,
+    strip: int | None = None,
+) -> tuple[Float[Array, "*b h w 3"], Float[Array, "*b h w"]]:
+    """Predicts the mask at full size and lays the sharp image over the rendered bokeh.
+
+    Args:
+      net: The network that predicts the mask.
+      variables: Its variables; None takes `naive_mask` in its place.
+      image: Full-size sRGB image.
+      rendered: Rendered bokeh at any size; resized bilinearly.
+      defocus: Defocus map at any size; resized bilinearly.
+      theta: Of `naive_mask`.
+      strip: Rows to run at a time, which bounds the memory; None takes all. The result is the same.
+
+    Returns:
+      The fused picture and the mask.
+    """
+    size = height, _ = image.shape[-3:-1]
+    predict: Any = net.apply
+
+    def run(parts: list[Array], row: Array) -> tuple[Array, Array]:
+        sharp = resize.bilinear(defocus[..., None], size, row=row)[..., 0]
+        if variables is None:
+            mask = naive_mask(sharp, theta)
+        else:
+            inside = (row >= 0) & (row < height)
+            mask = jnp.clip(predict(variables, parts[0], sharp, inside[:, None, None]), 0, 1)
+        return fuse(parts[0], resize.bilinear(rendered, size, row=row), mask), mask[..., None]
 
     if strip is None or strip >= height:
-        mask = predict(image, defocus[..., 0])
+        bokeh, mask = run([image], jnp.arange(height))
     else:
-        mask = strips.over_rows(run, (image, defocus), rows=strip, halo=_HALO)[..., 0]
-    return jnp.clip(mask, 0, 1)
+        halo = 0 if variables is None else len(net.features) + 1  # of the 3x3 convolutions
+        bokeh, mask = strips.over_rows(run, (image,), rows=strip, halo=halo)
+    return bokeh, mask[..., 0]

@@ -5,6 +5,7 @@ and image, for use inside other jitted code.
 """
 
 import functools
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
 from d2f_jax import defocus as hallucination
-from d2f_jax import fusion, kernels, radiance, render, resize, weights
+from d2f_jax import fusion, kernels, radiance, render, resize, strips, weights
 from d2f_jax.networks.efficientnet import EfficientNetLite
 from d2f_jax.networks.resnext import ResNeXt
 from d2f_jax.types import Kernels
@@ -151,6 +152,7 @@ def apply(
     clip: bool = True,
     layer_batch: int | None = None,
     strip: int | None = None,
+    tile: int | None = None,
 ) -> D2FOutput:
     """Algorithm 1 as a pure function, to be jitted with `config` and the options static.
 
@@ -169,6 +171,8 @@ def apply(
       layer_batch: Layers rendered at a time, see `render.layered_render`.
       strip: Full-size rows that the last, largest layers of the networks run at a time, which
         bounds their memory; None takes all. The result is the same.
+      tile: Side of the tiles that are rendered one after the other [px at working size], which
+        bounds the renderer's memory; None renders in one piece. The result is the same.
 
     Returns:
       The picture and every intermediate.
@@ -193,10 +197,14 @@ def apply(
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
             defocus, order = jnp.abs(signed), "depth"
 
-    virtual: Any = config.radiance_net.apply(params.radiance, small)
-    weight = radiance.highlight_weight(
-        small, virtual, alpha=config.alpha, beta=config.beta, threshold=config.highlight
-    )
+    def weigh(parts: list[Array], _: Array) -> Array:
+        virtual: Any = config.radiance_net.apply(params.radiance, parts[0])
+        return radiance.highlight_weight(
+            parts[0], virtual, alpha=config.alpha, beta=config.beta, threshold=config.highlight
+        )
+
+    # The radiance network sees one pixel at a time.
+    weight = strips.over_rows(weigh, (small,), rows=strip or size[0], halo=0)
     rendered = render.weighted_layered_render(
         small,
         weight,
@@ -204,15 +212,12 @@ def apply(
         kernels=kernels,
         sharpness=config.sharpness,
         layer_batch=layer_batch,
+        tile=tile,
         order=order,
     )
 
-    if params.fusion is None:
-        mask = resize.bilinear(defocus[..., None], (height, width))[..., 0]
-        mask = fusion.naive_mask(mask, config.theta)
-    else:
-        mask = fusion.predict_mask(config.fusion_net, params.fusion, image, defocus, strip=strip)
-    bokeh = fusion.fuse(image, resize.bilinear(rendered, (height, width)), mask)
+    full = config.fusion_net, params.fusion, image, rendered, defocus
+    bokeh, mask = fusion.blend(*full, theta=config.theta, strip=strip)
     return D2FOutput(bokeh, rendered, defocus, weight, mask)
 
 
@@ -225,7 +230,7 @@ def _seen(small: Array, side: int | None) -> Array:
     return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
 
 
-_jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip"))
+_jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip", "tile"))
 
 
 @dataclass(frozen=True)
@@ -252,6 +257,7 @@ class D2F:
         clip: bool = True,
         layer_batch: int | None = None,
         strip: int | None = None,
+        tile: int | None = None,
     ) -> D2FOutput:
         """Turns a sharp picture into a wide-aperture one (Algorithm 1).
 
@@ -263,6 +269,8 @@ class D2F:
           clip: Whether to cut the network's map to [0, 1], see `apply`.
           layer_batch: Layers rendered at a time; None chooses by device and size.
           strip: Rows that the networks' largest layers run at a time; None chooses by size.
+          tile: Side of the tiles that are rendered one after the other [px at working size]; None
+            takes tiles where the picture in one piece would need gigabytes. The result is the same.
 
         Returns:
           The picture and every intermediate.
@@ -293,6 +301,7 @@ class D2F:
             clip=clip,
             layer_batch=layer_batch or _layer_batch(image, self.config),
             strip=strip or default_strip(width),
+            tile=tile or default_tile(height, width, bank.shape[-1] // 2),
         )
 
 
@@ -331,12 +340,19 @@ def with_precision(config: D2FConfig, dtype: Any) -> D2FConfig:
     )
 
 
+_TILE = 1024  # px
 _STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
 
 
 def default_strip(width: int) -> int:
     """Rows of a picture of this width that the networks' largest layers run at a time."""
     return max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width)
+
+
+def default_tile(height: int, width: int, radius: int) -> int | None:
+    """Side of the tiles for a picture and a kernel [px at working size]; None for one piece."""
+    tile = max(_TILE, 8 * radius)  # what lies around a tile should not cost more than the tile
+    return tile if math.prod(working_size(height, width)) > 2 * tile**2 else None
 
 
 @functools.lru_cache(maxsize=8)

@@ -47,7 +47,7 @@ def layered_render(
       layer_batch: How many layers are transformed at a time; None takes all at once (`vmap`),
         which is fastest where memory is plentiful. The result is the same.
       tile: Side of the tiles to render one after another, None for one piece. The result is the
-        same; tiles bound the memory, and on a CPU large pictures are faster in them.
+        same; tiles bound the memory.
       order: "released" puts less blurred layers in front and lets the blurred masks cover, as the
         released code does; "printed" is Eq. 9 as printed, more blurred layers in front and
         covering by their sharp masks (errata e); "depth" orders a signed map near to far, with
@@ -63,16 +63,8 @@ def layered_render(
         if shapes disagree, or for an unknown padding or order.
     """
     kernels = _checked(image, None, defocus, kernels, order, layer_batch, tile)
-    return _layered_render(
-        image,
-        defocus,
-        kernels,
-        sharpness,
-        padding=padding,
-        layer_batch=layer_batch,
-        tile=tile,
-        order=order,
-    )
+    options = {"padding": padding, "layer_batch": layer_batch, "tile": tile, "order": order}
+    return _layered_render(image, defocus, kernels, sharpness, **options)
 
 
 def weighted_layered_render(
@@ -110,17 +102,8 @@ def weighted_layered_render(
       ValueError: as `layered_render`.
     """
     kernels = _checked(image, weight, defocus, kernels, order, layer_batch, tile)
-    return _weighted_layered_render(
-        image,
-        weight,
-        defocus,
-        kernels,
-        sharpness,
-        padding=padding,
-        layer_batch=layer_batch,
-        tile=tile,
-        order=order,
-    )
+    options = {"padding": padding, "layer_batch": layer_batch, "tile": tile, "order": order}
+    return _weighted_layered_render(image, weight, defocus, kernels, sharpness, **options)
 
 
 def lens_blur(
@@ -201,22 +184,25 @@ _LAYERED_STATIC = ("padding", "layer_batch", "tile", "order")
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
 def _layered_render(image, defocus, kernels, sharpness, **options):
-    planes = _planes(image)
-    total = _composite(planes, defocus, kernels, sharpness, **options)
-    bokeh = total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
-    return jnp.moveaxis(bokeh, -3, -1).astype(image.dtype)
+    def bokeh(total):
+        return total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
+
+    planes = _composite(_planes(image), defocus, kernels, sharpness, finish=bokeh, **options)
+    return jnp.moveaxis(planes, -3, -1).astype(image.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
 def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **options):
+    def bokeh(total):
+        # Both sums of Eq. 9 share one denominator (the masks), which the ratio of Eq. 15 cancels.
+        radiance, arrived = total[..., :3, :, :], total[..., 3:-1, :, :]
+        return jnp.where(arrived > 0, radiance / jnp.where(arrived > 0, arrived, 1.0), 0.0)
+
     dtype = image.dtype
     image, weight = _float(image), _float(weight)
     planes = _planes(weight * image, weight)
-    total = _composite(planes, defocus, kernels, sharpness, **options)
-    # Both sums of Eq. 9 share one denominator (the masks), which the ratio of Eq. 15 cancels.
-    radiance, arrived = total[..., :3, :, :], total[..., 3:-1, :, :]
-    bokeh = jnp.where(arrived > 0, radiance / jnp.where(arrived > 0, arrived, 1.0), 0.0)
-    return jnp.moveaxis(bokeh, -3, -1).astype(dtype)
+    planes = _composite(planes, defocus, kernels, sharpness, finish=bokeh, **options)
+    return jnp.moveaxis(planes, -3, -1).astype(dtype)
 
 
 _LENS_STATIC = ("plan", "aperture", "encoding", "highlights", "cat_eye", "layer_batch", "tile")
@@ -270,18 +256,21 @@ class _Layers(NamedTuple):
     kernels: Array  # n k k
 
 
-def _composite(planes, defocus, kernels, sharpness, *, padding, layer_batch, tile, order):
-    """Sums the blurred layers, each dimmed by those in front of it (Eq. 9 before its division).
+def _composite(planes, defocus, kernels, sharpness, *, finish, padding, layer_batch, tile, order):
+    """Sums the blurred layers, each dimmed by those in front of it, and divides (Eq. 9 or 15).
 
     `planes` are `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and, layer
-    by layer, the blurred mask.
+    by layer, the blurred mask. `finish` divides the sums of all planes.
     """
     height, width = planes.shape[-2:]
     radius = kernels.shape[-1] // 2
     planes = convolution.pad(planes, radius, padding)
     # Beyond the border the planes decide; the map only needs a value there.
     defocus = convolution.pad(_float(defocus), radius, "edge" if padding == "zero" else padding)
-    lay = functools.partial(_lay, kernels, sharpness, layer_batch, order)
+
+    def lay(planes, defocus, _):
+        return finish(_lay(kernels, sharpness, layer_batch, order, planes, defocus))
+
     if tile is None or tile >= max(height, width):
         return lay(planes, defocus, None)
     return over_tiles(
@@ -289,7 +278,7 @@ def _composite(planes, defocus, kernels, sharpness, *, padding, layer_batch, til
     )
 
 
-def _lay(kernels, sharpness, layer_batch, order, planes, defocus, _):
+def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
     """Lays the layers of a picture, or of a tile of one, that is padded by the kernels' radius."""
     channels, height, width = planes.shape[-3:]
     radius = kernels.shape[-1] // 2

@@ -3,21 +3,32 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
-def bilinear(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b p q c"]:
+def bilinear(
+    image: Float[Array, "*b h w c"],
+    size: tuple[int, int],
+    *,
+    row: Int[Array, " n"] | None = None,
+) -> Float[Array, "*b p q c"]:
     """Resizes to `size` = (height, width); pixel centres at half integers (align_corners=False).
 
     Two rows and two columns are gathered for each output pixel, so that the cost grows with the
     output alone; `jax.image.resize` multiplies dense matrices, which a 24-megapixel photograph
     feels.
+
+    Args:
+      image: What to resize.
+      size: Height and width.
+      row: Which rows of the result to make, all when None; beyond the border it repeats.
     """
     for axis, length in zip((image.ndim - 3, image.ndim - 2), size, strict=True):
-        if image.shape[axis] == length:
+        wanted = row if row is not None and axis == image.ndim - 3 else jnp.arange(length)
+        if image.shape[axis] == length and wanted is not row:
             continue
         scale = image.shape[axis] / length
-        position = jnp.clip((jnp.arange(length) + 0.5) * scale - 0.5, 0, image.shape[axis] - 1)
+        position = jnp.clip((wanted + 0.5) * scale - 0.5, 0, image.shape[axis] - 1)
         low = jnp.floor(position).astype(jnp.int32)
         high = jnp.minimum(low + 1, image.shape[axis] - 1)
         part = (position - low).astype(image.dtype)

@@ -1,6 +1,7 @@
 """Running a local function on strips of rows, so that its intermediates stay small."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +10,19 @@ from jaxtyping import Float
 
 
 def over_rows(
-    run: Callable[[list[Array], Array], Array],
+    run: Callable[[list[Array], Array], Any],
     arrays: Sequence[Float[Array, "..."]],
     *,
     rows: int,
     halo: int,
-) -> Float[Array, "..."]:
+) -> Any:
     """Maps `run` over strips of `rows` rows, each with `halo` more rows above and below.
 
     Args:
-      run: Takes the strips (one `... rows+2*halo w c` of each array) and the index of each of their
-        rows in the picture, which is outside of [0, h) for rows of padding; returns
-        `... s*(rows+2*halo) v d` for a whole factor s. Its first and last `s*halo` rows are cut.
+      run: Takes the strips (one `... rows+2*halo w c` of each array, zero beyond the picture) and
+        the index of each of their rows in the picture, outside of [0, h) beyond it; returns an
+        array `... s*(rows+2*halo) v d` for a whole factor s, or a tree of such. Their first and
+        last `s*halo` rows are cut.
       arrays: Arrays `... h w c` with one height.
       rows: Rows of a strip.
       halo: Rows that a row's result depends on, to either side.
@@ -29,17 +31,32 @@ def over_rows(
       `... s*h v d`, the same as running on all rows at once if `run` heeds the picture's border.
     """
     height = arrays[0].shape[-3]
-    count = -(-height // rows)
-    around = [(halo, count * rows - height + halo), (0, 0), (0, 0)]
-    padded = [jnp.pad(array, [(0, 0)] * (array.ndim - 3) + around) for array in arrays]
+    rows = min(rows, height)
 
-    def strip(top: Array) -> Array:
-        parts = [jax.lax.dynamic_slice_in_dim(x, top, rows + 2 * halo, x.ndim - 3) for x in padded]
-        out = run(parts, top - halo + jnp.arange(rows + 2 * halo))
-        cut = halo * (out.shape[-3] // (rows + 2 * halo))
-        return out[..., cut : out.shape[-3] - cut, :, :]
+    def strip(top: Array) -> Any:
+        row = top - halo + jnp.arange(rows + 2 * halo)
+        beyond = jnp.where((row >= 0) & (row < height), row, height)
+        parts = [jnp.take(x, beyond, axis=x.ndim - 3, mode="fill", fill_value=0) for x in arrays]
+        out = run(parts, row)
 
-    strips = jax.lax.map(strip, jnp.arange(count) * rows)  # n ... s*rows v d
-    strips = jnp.moveaxis(strips, 0, -4)
-    whole = strips.reshape(*strips.shape[:-4], -1, *strips.shape[-2:])
-    return whole[..., : height * (strips.shape[-3] // rows), :, :]
+        def cut(x: Array) -> Array:
+            factor = x.shape[-3] // (rows + 2 * halo)
+            return x[..., factor * halo : x.shape[-3] - factor * halo, :, :]
+
+        return jax.tree.map(cut, out)
+
+    def put(whole: Any, top: Array) -> tuple[Any, None]:
+        def write(x: Array, part: Array) -> Array:
+            factor = part.shape[-3] // rows
+            return jax.lax.dynamic_update_slice_in_dim(x, part, factor * top, x.ndim - 3)
+
+        return jax.tree.map(write, whole, strip(top)), None
+
+    def blank(part: jax.ShapeDtypeStruct) -> Array:
+        size = height * (part.shape[-3] // rows)
+        return jnp.zeros((*part.shape[:-3], size, *part.shape[-2:]), part.dtype)
+
+    whole = jax.tree.map(blank, jax.eval_shape(strip, jnp.zeros((), int)))
+    # The last strip ends at the border, so that it may repeat rows of the one before it.
+    tops = jnp.minimum(jnp.arange(-(-height // rows)) * rows, height - rows)
+    return jax.lax.scan(put, whole, tops)[0]

@@ -72,11 +72,12 @@ def test_a_batch_is_its_pictures(tiny):
         np.testing.assert_allclose(ours[1], expected, atol=TWIN)
 
 
-def test_chunks_and_strips_change_nothing(tiny):
+def test_chunks_strips_and_tiles_change_nothing(tiny):
     image = picture()
     whole = tiny(image, layer_batch=3, strip=1000)
-    for ours, expected in zip(tiny(image, layer_batch=1, strip=40), whole, strict=True):
-        np.testing.assert_allclose(ours, expected, atol=TWIN)
+    for options in ({"layer_batch": 1, "strip": 40}, {"tile": 48}):
+        for ours, expected in zip(tiny(image, **options), whole, strict=True):
+            np.testing.assert_allclose(ours, expected, atol=TWIN)
 
 
 def test_network_maps_are_clipped_unless_asked(tiny):

@@ -19,12 +19,14 @@ class ModelConfig:
 
     Attributes:
       architecture: Name in `pipeline.ARCHITECTURES`.
+      features: Other channels of the decoder; the architecture's when 0.
       sizes: Other kernel sizes (Fig. 8, Table 6); the architecture's when empty.
       radiance: Weights of the pixels (Table 7): by the network, all equal, or the grey value.
       channels: 1, or 6 for the softmax layers of Eq. 23.
     """
 
     architecture: str = "d2f-resnext50"
+    features: int = 0
     sizes: tuple[int, ...] = ()
     radiance: Literal["network", "none", "grey"] = "network"
     channels: Literal[1, 6] = 1
@@ -166,7 +168,7 @@ STAGE1: dict[str, TrainConfig] = {
         data=DataConfig(
             size=(192, 256),
             batch_size=4,
-            train_samples=3000,
+            train_samples=4000,
             validation_samples=24,
             lens_samples=24,
             threads=2,
@@ -175,8 +177,8 @@ STAGE1: dict[str, TrainConfig] = {
             rate=1e-3, average=0.995, trainable=("defocus/decoder", "radiance")
         ),
         loss=LossWeights(perceptual=0.0, defocus=1.0),
-        steps=1400,
-        save_every=200,
+        steps=3000,
+        save_every=300,
         layer_batch=2,
         scale=3 / 8,
     ),

@@ -1,6 +1,6 @@
 """Judges weights on photographs that training never saw.
 
-    python -m train.held_out FOLDER --out DIR [--weights FILE]
+    python -m train.held_out FOLDER --out DIR [--weights FILE|RUN]
 
 FOLDER is what `data.composites` was given in training: `subjects`, `mattes`, `scenes`, and perhaps
 `others`. Every fifth file of each by name is held out. Writes a contact sheet (photograph, defocus
@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 
 from d2f_jax import files, metrics, pipeline, resize
 from d2f_jax.data import composites, photos
-from train import commands
+from train import commands, export, state
 
 PAIRS_START = 3_000_000
 """First composite that only this evaluation uses."""
@@ -41,14 +41,27 @@ class Arguments:
     Attributes:
       folder: Photographs and mattes.
       out: Folder to write to.
-      weights: Weights file; those of the package when left out.
+      weights: Weights file, or folder of a stage-1 run; those of the package when left out.
       pairs: Number of made pairs.
     """
 
     folder: tyro.conf.Positional[Path]
     out: Path
     weights: Path | None = None
-    pairs: int = 24
+    pairs: int = 96
+
+
+def load(weights: Path | None) -> pipeline.D2F:
+    """Loads a weights file as `pipeline.load`, or the best checkpoint of a run, also of a variant.
+
+    Raises:
+      ValueError: as `pipeline.load` and `export.read_run`.
+    """
+    if weights is None or not weights.is_dir():
+        return pipeline.load(weights)
+    run = export.read_run(weights)
+    params = state.join_variables(run.params, run.stats)
+    return pipeline.D2F(state.build_model(run.model), params, {})
 
 
 def separation(defocus: Float[np.ndarray, "h w"], subject: Bool[np.ndarray, "h w"]) -> float:
@@ -146,7 +159,7 @@ def main() -> None:
     """The command."""
     with commands.user_errors():
         arguments = tyro.cli(Arguments, description=__doc__)
-        model = pipeline.load(arguments.weights)
+        model = load(arguments.weights)
         material = composites.find_material(arguments.folder, held_out=True)
         subjects = {s.photo.stem: judge_subject(model, s) for s in material.subjects}
         area = [scores["auc"] for scores in subjects.values()]

@@ -72,13 +72,18 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
     """Makes what the loop needs.
 
     Raises:
-      ValueError: for an unknown architecture, a backbone that does not fit, or VGG weights that
-        are missing.
+      ValueError: for an unknown architecture, a backbone that does not fit, a frozen encoder
+        without one, or VGG weights that are missing.
     """
     model = state.build_model(config.model, bfloat16=config.bfloat16, remat=config.remat)
     bank = jnp.asarray(kernels.kernel_bank(model.sizes, blur=config.scale))
     vgg = features.load(config.vgg, config.loss)
     train_encoder = state.is_trained("defocus/encoder/conv1", config.optimizer)
+    if not train_encoder and config.backbone is None and start is None:
+        raise ValueError(
+            "the encoder stays frozen (optimizer.trainable) and has no weights yet: give them with "
+            "--backbone FILE"
+        )
     blur = functools.partial(render_small, model, bank, layer_batch=config.layer_batch)
     blur = devices.on_own_part(jax.checkpoint(blur) if config.remat else blur)
 

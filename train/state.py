@@ -52,7 +52,9 @@ def build_model(
     if bfloat16:
         model = pipeline.with_precision(model, jnp.bfloat16)
     net = model.defocus_net.clone(
-        encoder=model.defocus_net.encoder.clone(remat=remat), channels=config.channels
+        encoder=model.defocus_net.encoder.clone(remat=remat),
+        channels=config.channels,
+        features=config.features or model.defocus_net.features,
     )
     model = replace(model, defocus_net=net)
     if config.sizes:

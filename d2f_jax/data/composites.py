@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from d2f_jax import inpaint
 from d2f_jax.data import photos, synthetic
@@ -46,6 +47,7 @@ class CompositesConfig:
       subjects: Photographs with mattes.
       scenes: Photographs without a near subject, which serve as backgrounds.
       whole: Chance that a sample is a whole photograph with its own subject.
+      camouflage: Chance that a subject takes on the colours of another picture behind it.
       ground: Chance that the background has a ground in front of a far wall.
       radius: Smallest and largest blur of a sample [px], see `synthetic.SyntheticConfig`.
       full_radius: Radius at which `defocus` is 1 [px].
@@ -58,6 +60,7 @@ class CompositesConfig:
     subjects: tuple[Subject, ...]
     scenes: tuple[Path, ...] = ()
     whole: float = 0.5
+    camouflage: float = 0.3
     ground: float = 0.6
     radius: tuple[float, float] = (10.0, 34.0)
     full_radius: float = 34.0
@@ -87,6 +90,8 @@ def make_sample(config: CompositesConfig, index: int) -> dict[str, np.ndarray]:
     else:
         color, alpha = _placed(rng, subject, config.size, margin)
         behind = _covering(rng, config.scenes[rng.integers(len(config.scenes))], size)
+        if rng.random() < config.camouflage:
+            color = _in_colors_of(color, alpha, behind)
     nearness = rng.uniform(0.55, 1)
     layers = _scene(rng, config, (color, alpha), behind, nearness, margin)
     image, disparity = pinhole(layers, margin)
@@ -194,30 +199,53 @@ def _whole(
 def _placed(
     rng: np.random.Generator, subject: Subject, size: tuple[int, int], margin: int
 ) -> tuple[Float[np.ndarray, "3 H W"], Float[np.ndarray, "H W"]]:
-    """The cut-out subject at a random size and place, cut off by the frame where it was before."""
+    """The cut-out subject at a random size, shape and place.
+
+    Where the lower edge of its photograph cut it off, the frame does so again; else it may lean.
+    """
     picture, matte = _read(subject)
-    rows, columns = (np.nonzero(matte.max(axis) > 0.5)[0] for axis in (1, 0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     pixels = np.concatenate([picture * matte[..., None], matte[..., None]], -1)
-    pixels = pixels[top:bottom, left:right]
-    share = rng.uniform(0.35, 0.95)
-    scale = min(share * size[0] / (bottom - top), share * size[1] / (right - left))
-    shape = max(4, int(scale * (bottom - top))), max(4, int(scale * (right - left)))
+    cut_off = bool((matte[-1] > 0.5).any())
+    if not cut_off and rng.random() < 0.5:
+        pixels = _turned(pixels, rng.uniform(-40, 40))
+    rows, columns = (np.nonzero(pixels[..., 3].max(axis) > 0.5)[0] for axis in (1, 0))
+    pixels = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    stretch = np.exp(rng.uniform(-0.5, 0.5))
+    height, width = stretch * pixels.shape[0], pixels.shape[1] / stretch
+    scale = rng.uniform(0.35, 0.95) * min(size[0] / height, size[1] / width)
+    shape = max(4, int(scale * height)), max(4, int(scale * width))
     pixels = synthetic.resized(pixels, shape)
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     lowest = margin + size[0] - shape[0]
-    y = lowest if bottom == matte.shape[0] else int(rng.integers(margin, lowest + 1))
+    y = lowest if cut_off else int(rng.integers(margin, lowest + 1))
     x = margin + int(rng.integers(0, size[1] - shape[1] + 1))
     canvas = np.zeros((size[0] + 2 * margin, size[1] + 2 * margin, 4), np.float32)
     canvas[y : y + shape[0], x : x + shape[1]] = pixels
-    if bottom == matte.shape[0]:  # goes on below the frame, as it did
+    if cut_off:  # goes on below the frame, as it did
         canvas[y + shape[0] :] = canvas[y + shape[0] - 1]
     alpha = np.clip(canvas[..., 3], 0, 1)
     # The light of the new place, roughly.
     gain = np.float32(rng.uniform(0.8, 1.2)) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
     color = gain * canvas[..., :3] / np.maximum(canvas[..., 3:], 1e-3)
     return np.ascontiguousarray(color.transpose(2, 0, 1)), alpha
+
+
+def _turned(pixels: Float[np.ndarray, "h w c"], degrees: float) -> Float[np.ndarray, "p q c"]:
+    planes = [
+        Image.fromarray(plane).rotate(degrees, Image.Resampling.BILINEAR, expand=True)
+        for plane in np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+    ]
+    return np.stack([np.asarray(plane) for plane in planes], -1)
+
+
+def _in_colors_of(
+    color: Float[np.ndarray, "3 H W"], alpha: Float[np.ndarray, "H W"], behind: np.ndarray
+) -> Float[np.ndarray, "3 H W"]:
+    """Brings the mean colour of what alpha shows to that of what it hides."""
+    inside = alpha.sum() + 1e-6
+    own, others = ((alpha * picture).sum((1, 2)) / inside for picture in (color, behind))
+    return color * np.clip(others / (own + 1e-3), 0.2, 4).astype(np.float32)[:, None, None]
 
 
 def _covering(
@@ -250,5 +278,9 @@ def _background(subject: Subject) -> Float[np.ndarray, "h w 3"]:
     """The photograph with its subject, and what of it a soft matte misses, filled in."""
     picture, matte = _read(subject)
     known = 1 - inpaint.local_maximum(jnp.asarray(matte))
-    planes = jnp.asarray(picture.transpose(2, 0, 1)) * known[None]
-    return np.asarray(inpaint.push_pull(planes, known)).transpose(1, 2, 0)
+    # A common size, of which nothing is known beyond the picture, compiles once for all.
+    margin = [(0, max(0, _READ_SIDE - side)) for side in matte.shape]
+    known = jnp.pad(known, margin)
+    planes = jnp.pad(jnp.asarray(picture.transpose(2, 0, 1)), ((0, 0), *margin)) * known[None]
+    filled = np.asarray(inpaint.push_pull(planes, known)).transpose(1, 2, 0)
+    return filled[: matte.shape[0], : matte.shape[1]]
