@@ -27,6 +27,7 @@ def _config(folder, **changes):
     material = composites.find_material(folder, held_out=False)
     options = {"size": (48, 64), "radius": (3.0, 5.0), "full_radius": 5.0, "lens_samples": 16}
     options |= {"subjects": material.subjects, "scenes": material.scenes, "lights": 0.0}
+    options |= {"camouflage": 0.0}
     return composites.CompositesConfig(**(options | changes))
 
 
@@ -56,6 +57,17 @@ def test_the_subject_is_sharp_and_the_same_seed_gives_the_same_pair(folder, whol
     assert red.sum() > 30
     assert np.median(sample["defocus"][red]) == 0
     assert sample["defocus"].max() > 0.3
+
+
+def test_a_camouflaged_subject_has_the_mean_colour_of_what_it_hides():
+    rng = np.random.default_rng(0)
+    color, behind = rng.uniform(0.2, 0.4, (2, 3, 20, 30)).astype(np.float32)
+    behind *= np.array([1.0, 0.5, 2.0], np.float32)[:, None, None]
+    alpha = np.zeros((20, 30), np.float32)
+    alpha[5:15, 10:20] = 1
+    inside = np.s_[:, 5:15, 10:20]
+    changed = composites._in_colors_of(color, alpha, behind)
+    np.testing.assert_allclose(changed[inside].mean((1, 2)), behind[inside].mean((1, 2)), rtol=0.01)
 
 
 def test_nothing_of_the_subject_is_left_in_the_background(folder):

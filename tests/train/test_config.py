@@ -42,7 +42,7 @@ def test_a_configuration_survives_json():
 def test_every_preset_takes_two_steps_in_shape(name):
     """Traces two steps of each preset without running them, which no CPU would do for `paper`."""
     first, second = without_perceptual(STAGE1[name]), without_perceptual(STAGE2[name])
-    stage = stage1.make_stage(first)
+    stage = stage1.make_stage(first, start={})
     params, stats = jax.eval_shape(stage.init, jax.random.key(0))
     trace_two_steps(stage, first, params, stats)
 

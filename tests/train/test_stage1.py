@@ -56,6 +56,12 @@ def test_validation_is_the_pipeline_itself(start, image):
         )
 
 
+def test_a_frozen_encoder_needs_weights():
+    frozen = OptimizerConfig(trainable=("defocus/decoder",))
+    with pytest.raises(ValueError, match="give them with --backbone"):
+        stage1.make_stage(dataclasses.replace(CONFIG, optimizer=frozen))
+
+
 def test_gradients_outside_the_range_lead_back_inside():
     raw = jnp.array([-0.5, -0.5, 0.5, 0.5, 1.5, 1.5])
     pull = jnp.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
