@@ -300,7 +300,7 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
     def blurred_layer(centre, kernel):  # Eqs. 6 and 8
         cover = mask(centre)
         spectrum = convolution.kernel_spectrum(kernel, grid)
-        blurred = [convolution.convolve_packed(cover * x, spectrum)[moved] for x in pairs]
+        blurred = [convolution.convolve_packed(_dim(x, cover), spectrum)[moved] for x in pairs]
         return blurred, cover[inside] if order == "printed" else blurred[ones].imag
 
     ones = channels // 2 - 1  # the plane of ones travels as the imaginary part of this pair
@@ -308,7 +308,8 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
     def put(carry, layer):
         total, free = carry
         blurred, cover = layer
-        return jax.tree.map(lambda x, y: x + free * y, total, blurred), free * (1 - cover)
+        total = [x + _dim(y, free) for x, y in zip(total, blurred, strict=True)]
+        return total, free * (1 - cover)
 
     def put_blurred(carry, layers: _Layers):
         """Puts blurred layers behind those of the carry, `layer_batch` of them at a time."""
@@ -332,7 +333,7 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
         return jax.lax.scan(chunk, carry, parts)[0]
 
     sharp_mask = mask(jnp.zeros((), defocus.dtype))[inside]
-    sharp = ([sharp_mask * pair[inside] for pair in pairs], sharp_mask)  # needs no transform
+    sharp = ([_dim(pair[inside], sharp_mask) for pair in pairs], sharp_mask)  # needs no transform
     centres = jnp.arange(1, steps + 1, dtype=defocus.dtype) / steps
     kernels = kernels[1:].astype(defocus.dtype)
     carry = (jax.tree.map(jnp.zeros_like, sharp[0]), jnp.ones_like(sharp_mask))
@@ -344,6 +345,11 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
     elif order == "depth":  # the map falls on below 0
         carry = put_blurred(carry, _Layers(-centres, kernels))
     return convolution.unpack(jnp.stack(carry[0], axis=-3), channels)
+
+
+def _dim(packed: Array, factor: Array) -> Array:
+    """Complex times real, for which gradients would keep the factor as a complex copy."""
+    return jax.lax.complex(factor * packed.real, factor * packed.imag)
 
 
 def _planes(*images: Array) -> Array:
