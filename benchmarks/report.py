@@ -21,6 +21,7 @@ TITLES = {
     "render": "Renderer",
     "pipeline": "Whole photo and its parts",
     "train_step": "Training step of stage 1",
+    "memory": "Memory of a large picture",
     "cli": "Cold start of the command",
 }
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
@@ -74,6 +75,8 @@ def table(content: Mapping[str, Any]) -> str:
         if "pixels" in row:
             seconds = row["contenders"][OURS]["median_s"]
             case += f" ({seconds / row['pixels'] * 1e6:.2f} µs per pixel)"
+        if "peak_gb" in row:
+            case += f" ({row['peak_gb']:.3g} GB)"
         for name, contender in row["contenders"].items():
             low, high = map(duration, contender["quartiles_s"])
             cells = [case, name, duration(contender["median_s"]), f"{low} to {high}"]

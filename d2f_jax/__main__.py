@@ -2,7 +2,7 @@
 
 import sys
 
-from d2f_jax.cli import main
+from d2f_jax.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

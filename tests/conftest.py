@@ -1,6 +1,7 @@
 """Settings for all tests, and the reference values of the released code."""
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def made_weight(key: str, shape: tuple[int, ...], salt: int = 1) -> np.ndarray:
     else:
         w = 1 + 0.1 * n
     return np.asarray(w, np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Commands that tests start keep compiled code apart from the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,28 @@ def test_a_bad_file_from_outside(tmp_path):
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"d2f: {tmp_path}/text.jpg: not a picture")
     assert listing(tmp_path) == ["text.jpg"]
+
+
+# --- Compiled code --------------------------------------------------------------------------------
+
+
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    cli._keep_compiled()
+    assert os.environ.pop("JAX_COMPILATION_CACHE_DIR") == str(tmp_path / "d2f_jax")
+    os.environ.pop("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    cli._keep_compiled()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_cache_of_ones_own_stays(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    cli._keep_compiled()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
