@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import torch
 
 from benchmarks.bench_render import renderer
-from d2f_jax import fusion, pipeline, resize
+from d2f_jax import budget, fusion, pipeline, resize
 
 TOLERANCE = 2e-4  # of the tests against the released code
 
@@ -100,7 +100,7 @@ def _fusion(d2f, image, theirs, checkout) -> list[common.Contender]:
     out = d2f(image)
     scene = image, out.rendered, out.defocus
 
-    strip = pipeline.default_strip(image.shape[1])
+    strip = budget.strip(image.shape[1])
     blend: Any = jax.jit(functools.partial(fusion.blend, d2f.config.fusion_net, strip=strip))
 
     def fuse(variables, *scene):

@@ -16,7 +16,7 @@ from benchmarks import common, inputs, official, torch_baseline  # isort: skip  
 import jax
 import torch
 
-from d2f_jax import kernels, pipeline, render
+from d2f_jax import budget, kernels, pipeline, render
 
 MEGAPIXELS = (0.25, 1, 4, 12, 24)
 
@@ -81,7 +81,7 @@ def per_pixel(megapixels: float, options: argparse.Namespace) -> dict:
     """Ours alone at one size of 3:2, in the tiles that the pipeline would take."""
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
     size = height, round(1.5 * height)
-    tile = pipeline.default_tile(2 * size[0], 2 * size[1], kernels.PAPER_SIZES[-1] // 2)
+    tile = budget.tile(size, kernels.PAPER_SIZES[-1] // 2)
     render_size = functools.partial(renderer(), tile=tile)
     row = common.measure(
         f"render, {megapixels} megapixels",

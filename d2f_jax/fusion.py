@@ -103,7 +103,8 @@ def predict_mask(
       image: Full-size sRGB image.
       defocus: Defocus map at any size; resized bilinearly.
     """
-    defocus = resize.bilinear(defocus[..., None], image.shape[-3:-1])[..., 0]
+    height, width = image.shape[-3:-1]
+    defocus = resize.bilinear(defocus[..., None], (height, width))[..., 0]
     predict: Any = net.apply
     return jnp.clip(predict(variables, image, defocus), 0, 1)
 
@@ -132,7 +133,8 @@ def blend(
     Returns:
       The fused picture and the mask.
     """
-    size = height, _ = image.shape[-3:-1]
+    height, width = image.shape[-3:-1]
+    size = height, width
     predict: Any = net.apply
 
     def run(parts: list[Array], row: Array) -> tuple[Array, Array]:

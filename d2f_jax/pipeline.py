@@ -5,7 +5,6 @@ and image, for use inside other jitted code.
 """
 
 import functools
-import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
+from d2f_jax import budget, fusion, kernels, radiance, render, resize, strips, weights
 from d2f_jax import defocus as hallucination
-from d2f_jax import fusion, kernels, radiance, render, resize, strips, weights
 from d2f_jax.networks.efficientnet import EfficientNetLite
 from d2f_jax.networks.resnext import ResNeXt
 from d2f_jax.types import Kernels
@@ -179,7 +178,7 @@ def apply(
     """
     height, width = image.shape[-3:-1]
     size = working_size(height, width)
-    small = resize.bilinear(image, size)
+    small = _shrunk(image, size)
 
     if disparity is not None:
         near = disparity.max(axis=(-2, -1))
@@ -219,6 +218,13 @@ def apply(
     full = config.fusion_net, params.fusion, image, rendered, defocus
     bokeh, mask = fusion.blend(*full, theta=config.theta, strip=strip)
     return D2FOutput(bokeh, rendered, defocus, weight, mask)
+
+
+def _shrunk(image: Array, size: tuple[int, int]) -> Array:
+    """The picture at working size, made 64 rows at a time, which bounds what is gathered for it."""
+    rows = jnp.arange(size[0]).reshape(-1, 64)
+    strips = jax.lax.map(lambda row: resize.bilinear(image, size, row=row), rows)
+    return jnp.moveaxis(strips, 0, -4).reshape(*image.shape[:-3], *size, 3)
 
 
 def _seen(small: Array, side: int | None) -> Array:
@@ -285,11 +291,12 @@ class D2F:
         if focus is not None and not np.isfinite(focus):
             raise ValueError(f"focus must be a finite number, got {focus}")
         bank = _bank(self.config.sizes, float(blur))
-        height, width = image.shape[-3:-1]
-        if bank.shape[-1] // 2 >= min(working_size(height, width)):
+        *batch, height, width, _ = image.shape
+        radius, size = bank.shape[-1] // 2, working_size(height, width)
+        if radius >= min(size):
             raise ValueError(
-                f"blur={blur} needs kernels of radius {bank.shape[-1] // 2} px, too large for a "
-                f"{height}x{width} image at its working size {working_size(height, width)}"
+                f"blur={blur} needs kernels of radius {radius} px, too large for a "
+                f"{height}x{width} image at its working size {size}"
             )
         return _jitted(
             self.config,
@@ -299,9 +306,9 @@ class D2F:
             disparity=disparity,
             focus=focus,
             clip=clip,
-            layer_batch=layer_batch or _layer_batch(image, self.config),
-            strip=strip or default_strip(width),
-            tile=tile or default_tile(height, width, bank.shape[-1] // 2),
+            layer_batch=layer_batch or budget.layers(len(bank), (*batch, *size)),
+            strip=strip or budget.strip(width),
+            tile=tile or budget.tile(size, radius),
         )
 
 
@@ -340,34 +347,9 @@ def with_precision(config: D2FConfig, dtype: Any) -> D2FConfig:
     )
 
 
-_TILE = 1024  # px
-_STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
-
-
-def default_strip(width: int) -> int:
-    """Rows of a picture of this width that the networks' largest layers run at a time."""
-    return max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width)
-
-
-def default_tile(height: int, width: int, radius: int) -> int | None:
-    """Side of the tiles for a picture and a kernel [px at working size]; None for one piece."""
-    tile = max(_TILE, 8 * radius)  # what lies around a tile should not cost more than the tile
-    return tile if math.prod(working_size(height, width)) > 2 * tile**2 else None
-
-
 @functools.lru_cache(maxsize=8)
 def _bank(sizes: tuple[int, ...], blur: float) -> np.ndarray:
     return kernels.kernel_bank(sizes, blur=blur)
-
-
-def _layer_batch(image: Array, config: D2FConfig) -> int | None:
-    """One layer fills the cores of a CPU; elsewhere as many as fit in about 2 GB."""
-    if jax.default_backend() == "cpu":
-        return 1
-    height, width = working_size(*image.shape[-3:-1])
-    layer = int(np.prod(image.shape[:-3])) * height * width * 4 * 8 * 6  # complex planes, copies
-    fit = max(1, 2**31 // layer)
-    return None if fit >= len(config.sizes) else fit
 
 
 def _checked_image(image: Any) -> Array:

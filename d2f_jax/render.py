@@ -259,22 +259,24 @@ class _Layers(NamedTuple):
 def _composite(planes, defocus, kernels, sharpness, *, finish, padding, layer_batch, tile, order):
     """Sums the blurred layers, each dimmed by those in front of it, and divides (Eq. 9 or 15).
 
-    `planes` are `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and, layer
-    by layer, the blurred mask. `finish` divides the sums of all planes.
+    `planes` are arrays `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and,
+    layer by layer, the blurred mask. `finish` divides the sums of all planes.
     """
-    height, width = planes.shape[-2:]
+    height, width = defocus.shape[-2:]
     radius = kernels.shape[-1] // 2
-    planes = convolution.pad(planes, radius, padding)
+    planes = [convolution.pad(array, radius, padding) for array in planes]
     # Beyond the border the planes decide; the map only needs a value there.
     defocus = convolution.pad(_float(defocus), radius, "edge" if padding == "zero" else padding)
 
-    def lay(planes, defocus, _):
+    def lay(*arrays):
+        *planes, defocus, _ = arrays
+        planes = jnp.concatenate(planes, axis=-3)  # only now: together they are large
         return finish(_lay(kernels, sharpness, layer_batch, order, planes, defocus))
 
     if tile is None or tile >= max(height, width):
-        return lay(planes, defocus, None)
+        return lay(*planes, defocus, None)
     return over_tiles(
-        lay, (planes, defocus), size=(height, width), margin=radius, tile=tile, overlap=0
+        lay, (*planes, defocus), size=(height, width), margin=radius, tile=tile, overlap=0
     )
 
 
@@ -352,11 +354,10 @@ def _dim(packed: Array, factor: Array) -> Array:
     return jax.lax.complex(factor * packed.real, factor * packed.imag)
 
 
-def _planes(*images: Array) -> Array:
-    """Stacks channels-last images and a plane of ones to `... c h w`."""
-    planes = [_float(image) for image in images]
-    planes.append(jnp.ones_like(planes[0][..., :1]))
-    return jnp.moveaxis(jnp.concatenate(planes, axis=-1), -1, -3)
+def _planes(*images: Array) -> list[Array]:
+    """Channels-last images, and ones, as `... c h w`."""
+    ones = jnp.ones_like(images[0][..., :1])
+    return [jnp.moveaxis(_float(image), -1, -3) for image in (*images, ones)]
 
 
 def _float(array: Array) -> Array:

@@ -55,6 +55,10 @@ def over_tiles(
         windows = [window_of(array, corner, tile + 2 * margin) for array in arrays]
         return function(*windows, corner + tile / 2)
 
+    def put(total, corner):
+        starts = (0,) * (total.ndim - 2) + tuple(corner)
+        return jax.lax.dynamic_update_slice(total, result(corner), starts), None
+
     def body(carry, corner):
         total, weight = carry
         total = add(total, corner, jnp.expand_dims(window, range(total.ndim - 2)) * result(corner))
@@ -66,6 +70,8 @@ def over_tiles(
     corners = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
     shape = jax.eval_shape(result, corners[0])
     total = jnp.zeros((*shape.shape[:-2], *whole), shape.dtype)
+    if overlap == 0:
+        return jax.lax.scan(put, total, corners)[0][..., : size[0], : size[1]]
     weight = jnp.zeros(whole, shape.dtype)
     (total, weight), _ = jax.lax.scan(body, (total, weight), corners)
     blended = total / jnp.expand_dims(weight, range(total.ndim - 2))

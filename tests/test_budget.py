@@ -1,0 +1,28 @@
+import pytest
+
+from d2f_jax import budget
+
+
+@pytest.mark.parametrize("radius", [0, 35, 280, 700])
+def test_tiles_are_few_and_only_for_large_pictures(radius):
+    assert budget.tile((1024, 1536), radius) is None
+    side = budget.tile((4096, 6144), radius)
+    assert side is not None
+    assert max(1024, 2 * radius) <= side < 1.25 * max(1024, 2 * radius)
+
+
+def test_a_size_that_tiles_fit_is_not_exceeded():
+    assert budget.tile((4096, 6144), 280) == 1024
+
+
+def test_layers_by_device_and_size(monkeypatch):
+    assert budget.layers(15, (512, 768)) == 1
+    monkeypatch.setattr(budget.jax, "default_backend", lambda: "gpu")
+    assert budget.layers(15, (512, 768)) is None
+    assert budget.layers(15, (2, 2048, 3072)) == 1
+    assert budget.layers(15, (2048, 3072)) == 1
+    assert budget.layers(15, (1024, 1536)) == 7
+
+
+def test_strips_have_rows_for_any_width():
+    assert budget.strip(100) > budget.strip(1000) >= budget.strip(10**9) == 32
