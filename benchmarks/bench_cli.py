@@ -22,6 +22,7 @@ def main(options: argparse.Namespace) -> Path:
     """Measures and writes the results file."""
     rounds = min(5, common.rounds(options))
     command = [sys.executable, "-m", "d2f_jax"]
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         bokeh = [*command, "bokeh", "--output", f"{folder}/out.jpg"]

@@ -2,7 +2,7 @@
 
 All take the full-size picture, the bokeh brought up to its size, and the full-size defocus map.
 BRDE's naive blending is `fusion.naive_mask` with `fusion.fuse`; D2F's own way is
-`fusion.predict_mask`. LP-SR (Liu et al. 2015) is not here: it codes the lowest band of a Laplacian
+`fusion.blend`. LP-SR (Liu et al. 2015) is not here: it codes the lowest band of a Laplacian
 pyramid in a dictionary learnt from photographs (K-SVD), and neither the dictionary nor how D2F's
 authors handed it the in-focus region is published.
 

@@ -8,6 +8,7 @@ import math
 import jax
 
 _STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
+_RENDERER_BYTES = 2**31
 _LAYER_BYTES = 4 * 8 * 6  # per pixel of a layer: four complex planes, some copies
 
 
@@ -16,14 +17,15 @@ def layers(count: int, shape: tuple[int, ...]) -> int | None:
 
     Args:
       count: Number of layers.
-      shape: `... h w` at working size.
+      shape: `... h w` of what is transformed: the picture at working size, or a tile of it, with
+        the kernels' radius around it.
 
     Returns:
       1 on a CPU, whose cores one layer fills; elsewhere as many as fit in about 2 GB.
     """
     if jax.default_backend() == "cpu":
         return 1
-    fit = max(1, 2**31 // (math.prod(shape) * _LAYER_BYTES))
+    fit = max(1, _RENDERER_BYTES // (math.prod(shape) * _LAYER_BYTES))
     return None if fit >= count else fit
 
 
@@ -32,18 +34,22 @@ def strip(width: int) -> int:
     return max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width)
 
 
-def tile(size: tuple[int, int], radius: int) -> int | None:
-    """Side of the tiles for a picture of this working size and the largest kernel's radius [px].
+def tile(shape: tuple[int, ...], radius: int) -> int | None:
+    """Side of the tiles that a picture is rendered in.
+
+    Args:
+      shape: `... h w` at working size.
+      radius: Of the largest kernel [px].
 
     Returns:
-      The side for which the tiles with what lies around them have the fewest pixels, from 1024 to a
-      quarter more; None, one piece, below two such tiles.
+      None, one piece, where a layer of it fits in about 2 GB; else the side of about 1000 pixels,
+      or at least the kernel's width, for which tiles and their surroundings have the fewest pixels.
     """
-    least = max(1024, 2 * radius)
+    if math.prod(shape) * _LAYER_BYTES <= _RENDERER_BYTES:
+        return None
 
     def pixels(side: int) -> int:
-        return math.prod(-(-length // side) for length in size) * (side + 2 * radius) ** 2
+        return math.prod(-(-length // side) for length in shape[-2:]) * (side + 2 * radius) ** 2
 
-    if math.prod(size) <= 2 * least**2:
-        return None
-    return min(range(least, 5 * least // 4, 64), key=pixels)
+    least = max(768, 2 * radius)
+    return min(range(least, least + 513, 64), key=pixels)

@@ -7,9 +7,12 @@ file is bad), 130 interrupted. Each failure is one line on stderr that begins wi
 import contextlib
 import io
 import os
+import platform
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -181,8 +184,9 @@ def parse(arguments: Sequence[str]) -> Bokeh | Convert | Evaluate:
 
 
 def command() -> int:
-    """Runs the words of this process, and keeps what it compiles for the next one."""
-    _keep_compiled()
+    """Runs the words of this process; what it compiles for pictures is kept for the next one."""
+    if sys.argv[1:2] == ["bokeh"]:
+        _keep_compiled()
     return main()
 
 
@@ -242,17 +246,28 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
 
 
 def _keep_compiled() -> None:
-    """Names a folder for JAX to keep compiled code in, which halves the next cold start."""
+    """Names a folder for JAX to keep compiled code in, which halves the next cold start.
+
+    One for each jaxlib and processor, which a home may be shared by: code of another is refused
+    at best.
+    """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "d2f_jax"
+        processor = platform.processor()
+        with contextlib.suppress(OSError):  # Linux alone lists what a processor can do
+            processor = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0]
+        place = f"{version('jaxlib')}-{zlib.crc32(processor.encode()):08x}"
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = home / "d2f_jax" / place
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # no home, or one that cannot be written
         return
     if os.access(folder, os.W_OK):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+        # Code that XLA refuses it compiles anew; it would say so on the screen first.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _unboxed(text: str) -> str:

@@ -89,26 +89,6 @@ def fuse(
     return jnp.clip(mask * image + (1 - mask) * rendered, 0, 1)
 
 
-def predict_mask(
-    net: FusionNet,
-    variables: dict,
-    image: Float[Array, "*b h w 3"],
-    defocus: Float[Array, "*b p q"],
-) -> Float[Array, "*b h w"]:
-    """Runs `FusionNet` on a full-size image and clamps its mask to [0, 1].
-
-    Args:
-      net: The network.
-      variables: Its variables.
-      image: Full-size sRGB image.
-      defocus: Defocus map at any size; resized bilinearly.
-    """
-    height, width = image.shape[-3:-1]
-    defocus = resize.bilinear(defocus[..., None], (height, width))[..., 0]
-    predict: Any = net.apply
-    return jnp.clip(predict(variables, image, defocus), 0, 1)
-
-
 def blend(
     net: FusionNet,
     variables: dict | None,
@@ -119,7 +99,7 @@ def blend(
     theta: float = 0.25,
     strip: int | None = None,
 ) -> tuple[Float[Array, "*b h w 3"], Float[Array, "*b h w"]]:
-    """Predicts the mask at full size and lays the sharp image over the rendered bokeh.
+    """Predicts the mask at full size (Eq. 17) and lays the sharp image over the rendered bokeh.
 
     Args:
       net: The network that predicts the mask.
@@ -138,12 +118,12 @@ def blend(
     predict: Any = net.apply
 
     def run(parts: list[Array], row: Array) -> tuple[Array, Array]:
-        sharp = resize.bilinear(defocus[..., None], size, row=row)[..., 0]
+        resized = resize.bilinear(defocus[..., None], size, row=row)[..., 0]
         if variables is None:
-            mask = naive_mask(sharp, theta)
+            mask = naive_mask(resized, theta)
         else:
             inside = (row >= 0) & (row < height)
-            mask = jnp.clip(predict(variables, parts[0], sharp, inside[:, None, None]), 0, 1)
+            mask = jnp.clip(predict(variables, parts[0], resized, inside[:, None, None]), 0, 1)
         return fuse(parts[0], resize.bilinear(rendered, size, row=row), mask), mask[..., None]
 
     if strip is None or strip >= height:

@@ -63,7 +63,8 @@ class D2FConfig:
 
     Attributes:
       defocus_net: Defocus hallucination (Eq. 2).
-      radiance_net: Radiance virtualization (Eq. 3), or what takes its place in Table 7.
+      radiance_net: Radiance virtualization (Eq. 3), or what takes its place in Table 7; it sees one
+        pixel at a time.
       fusion_net: Fusion mask (Eq. 17).
       sizes: Kernel sizes, one per layer (Eq. 14).
       sharpness: Slope of the layer masks (gamma of Eq. 7).
@@ -178,7 +179,7 @@ def apply(
     """
     height, width = image.shape[-3:-1]
     size = working_size(height, width)
-    small = _shrunk(image, size)
+    small = resize.bilinear(image, size) if strip is None else _shrunk(image, size)
 
     if disparity is not None:
         near = disparity.max(axis=(-2, -1))
@@ -202,7 +203,6 @@ def apply(
             parts[0], virtual, alpha=config.alpha, beta=config.beta, threshold=config.highlight
         )
 
-    # The radiance network sees one pixel at a time.
     weight = strips.over_rows(weigh, (small,), rows=strip or size[0], halo=0)
     rendered = render.weighted_layered_render(
         small,
@@ -215,16 +215,23 @@ def apply(
         order=order,
     )
 
-    full = config.fusion_net, params.fusion, image, rendered, defocus
-    bokeh, mask = fusion.blend(*full, theta=config.theta, strip=strip)
+    bokeh, mask = fusion.blend(
+        config.fusion_net,
+        params.fusion,
+        image,
+        rendered,
+        defocus,
+        theta=config.theta,
+        strip=strip,
+    )
     return D2FOutput(bokeh, rendered, defocus, weight, mask)
 
 
 def _shrunk(image: Array, size: tuple[int, int]) -> Array:
     """The picture at working size, made 64 rows at a time, which bounds what is gathered for it."""
     rows = jnp.arange(size[0]).reshape(-1, 64)
-    strips = jax.lax.map(lambda row: resize.bilinear(image, size, row=row), rows)
-    return jnp.moveaxis(strips, 0, -4).reshape(*image.shape[:-3], *size, 3)
+    parts = jax.lax.map(lambda row: resize.bilinear(image, size, row=row), rows)
+    return jnp.moveaxis(parts, 0, -4).reshape(*image.shape[:-3], *size, 3)
 
 
 def _seen(small: Array, side: int | None) -> Array:
@@ -273,10 +280,10 @@ class D2F:
           focus: Where the focus lies, see `apply`.
           blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
           clip: Whether to cut the network's map to [0, 1], see `apply`.
-          layer_batch: Layers rendered at a time; None chooses by device and size.
+          layer_batch: Layers rendered at a time; None chooses by device and size (`budget`).
           strip: Rows that the networks' largest layers run at a time; None chooses by size.
           tile: Side of the tiles that are rendered one after the other [px at working size]; None
-            takes tiles where the picture in one piece would need gigabytes. The result is the same.
+            takes tiles where one piece would need gigabytes. The result is the same.
 
         Returns:
           The picture and every intermediate.
@@ -298,6 +305,10 @@ class D2F:
                 f"blur={blur} needs kernels of radius {radius} px, too large for a "
                 f"{height}x{width} image at its working size {size}"
             )
+        tile = budget.tile((*batch, *size), radius) if tile is None else tile
+        if layer_batch is None:
+            sides = [min(side, tile or side) + 2 * radius for side in size]
+            layer_batch = budget.layers(len(bank), (*batch, *sides))
         return _jitted(
             self.config,
             self.params,
@@ -306,9 +317,9 @@ class D2F:
             disparity=disparity,
             focus=focus,
             clip=clip,
-            layer_batch=layer_batch or budget.layers(len(bank), (*batch, *size)),
-            strip=strip or budget.strip(width),
-            tile=tile or budget.tile(size, radius),
+            layer_batch=layer_batch,
+            strip=budget.strip(width) if strip is None else strip,
+            tile=tile,
         )
 
 

@@ -184,16 +184,16 @@ _LAYERED_STATIC = ("padding", "layer_batch", "tile", "order")
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
 def _layered_render(image, defocus, kernels, sharpness, **options):
-    def bokeh(total):
+    def divide(total):
         return total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
 
-    planes = _composite(_planes(image), defocus, kernels, sharpness, finish=bokeh, **options)
+    planes = _composite(_planes(image), defocus, kernels, sharpness, divide=divide, **options)
     return jnp.moveaxis(planes, -3, -1).astype(image.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
 def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **options):
-    def bokeh(total):
+    def divide(total):
         # Both sums of Eq. 9 share one denominator (the masks), which the ratio of Eq. 15 cancels.
         radiance, arrived = total[..., :3, :, :], total[..., 3:-1, :, :]
         return jnp.where(arrived > 0, radiance / jnp.where(arrived > 0, arrived, 1.0), 0.0)
@@ -201,7 +201,7 @@ def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **optio
     dtype = image.dtype
     image, weight = _float(image), _float(weight)
     planes = _planes(weight * image, weight)
-    planes = _composite(planes, defocus, kernels, sharpness, finish=bokeh, **options)
+    planes = _composite(planes, defocus, kernels, sharpness, divide=divide, **options)
     return jnp.moveaxis(planes, -3, -1).astype(dtype)
 
 
@@ -256,11 +256,11 @@ class _Layers(NamedTuple):
     kernels: Array  # n k k
 
 
-def _composite(planes, defocus, kernels, sharpness, *, finish, padding, layer_batch, tile, order):
+def _composite(planes, defocus, kernels, sharpness, *, divide, padding, layer_batch, tile, order):
     """Sums the blurred layers, each dimmed by those in front of it, and divides (Eq. 9 or 15).
 
     `planes` are arrays `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and,
-    layer by layer, the blurred mask. `finish` divides the sums of all planes.
+    layer by layer, the blurred mask. `divide` takes the sums of all planes.
     """
     height, width = defocus.shape[-2:]
     radius = kernels.shape[-1] // 2
@@ -271,7 +271,7 @@ def _composite(planes, defocus, kernels, sharpness, *, finish, padding, layer_ba
     def lay(*arrays):
         *planes, defocus, _ = arrays
         planes = jnp.concatenate(planes, axis=-3)  # only now: together they are large
-        return finish(_lay(kernels, sharpness, layer_batch, order, planes, defocus))
+        return divide(_lay(kernels, sharpness, layer_batch, order, planes, defocus))
 
     if tile is None or tile >= max(height, width):
         return lay(*planes, defocus, None)

@@ -24,9 +24,12 @@ def bilinear(
       row: Which rows of the result to make, all when None; beyond the border it repeats.
     """
     for axis, length in zip((image.ndim - 3, image.ndim - 2), size, strict=True):
-        wanted = row if row is not None and axis == image.ndim - 3 else jnp.arange(length)
-        if image.shape[axis] == length and wanted is not row:
+        if row is not None and axis == image.ndim - 3:
+            wanted = jnp.clip(row, 0, length - 1)
+        elif image.shape[axis] == length:
             continue
+        else:
+            wanted = jnp.arange(length)
         scale = image.shape[axis] / length
         position = jnp.clip((wanted + 0.5) * scale - 0.5, 0, image.shape[axis] - 1)
         low = jnp.floor(position).astype(jnp.int32)

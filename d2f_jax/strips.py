@@ -29,10 +29,16 @@ def over_rows(
 
     Returns:
       `... s*h v d`, the same as running on all rows at once if `run` heeds the picture's border.
+
+    Raises:
+      ValueError: for strips without rows.
     """
+    if rows < 1:
+        raise ValueError(f"strip is None or at least 1 row, got {rows}")
     height = arrays[0].shape[-3]
     rows = min(rows, height)
 
+    @jax.checkpoint  # gradients make the intermediates of a strip again
     def strip(top: Array) -> Any:
         row = top - halo + jnp.arange(rows + 2 * halo)
         beyond = jnp.where((row >= 0) & (row < height), row, height)

@@ -38,9 +38,6 @@ def over_tiles(
     arrays = tuple(
         jnp.pad(array, [(0, 0)] * (array.ndim - 2) + missing, mode="edge") for array in arrays
     )
-    rise = jnp.minimum(1.0, (jnp.arange(tile) + 1.0) / (overlap + 1))
-    ramp = jnp.minimum(rise, rise[::-1])
-    window = ramp[:, None] * ramp[None, :]
 
     def window_of(array, corner, side):
         starts = (0,) * (array.ndim - 2) + tuple(corner)
@@ -70,8 +67,11 @@ def over_tiles(
     corners = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
     shape = jax.eval_shape(result, corners[0])
     total = jnp.zeros((*shape.shape[:-2], *whole), shape.dtype)
-    if overlap == 0:
+    if overlap == 0:  # nothing to weigh
         return jax.lax.scan(put, total, corners)[0][..., : size[0], : size[1]]
+    rise = jnp.minimum(1.0, (jnp.arange(tile) + 1.0) / (overlap + 1))
+    ramp = jnp.minimum(rise, rise[::-1])
+    window = ramp[:, None] * ramp[None, :]
     weight = jnp.zeros(whole, shape.dtype)
     (total, weight), _ = jax.lax.scan(body, (total, weight), corners)
     blended = total / jnp.expand_dims(weight, range(total.ndim - 2))

@@ -44,6 +44,7 @@ def made_weight(key: str, shape: tuple[int, ...], salt: int = 1) -> np.ndarray:
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Commands that tests start keep compiled code apart from the user's."""
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 

@@ -4,14 +4,16 @@ from d2f_jax import budget
 
 
 @pytest.mark.parametrize("radius", [0, 35, 280, 700])
-def test_tiles_are_few_and_only_for_large_pictures(radius):
-    assert budget.tile((1024, 1536), radius) is None
-    side = budget.tile((4096, 6144), radius)
+@pytest.mark.parametrize("size", [(4096, 6144), (2048, 16384), (16, 1024, 1536)])
+def test_tiles_are_about_a_thousand_pixels_and_only_for_large_pictures(size, radius):
+    assert budget.tile((1984, 3008), radius) is None
+    side = budget.tile(size, radius)
     assert side is not None
-    assert max(1024, 2 * radius) <= side < 1.25 * max(1024, 2 * radius)
+    least = max(768, 2 * radius)
+    assert least <= side <= least + 512
 
 
-def test_a_size_that_tiles_fit_is_not_exceeded():
+def test_the_chosen_tiles_fit_the_picture():
     assert budget.tile((4096, 6144), 280) == 1024
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,10 +127,19 @@ def test_gradients_reach_every_network(tiny):
     image = picture(64, 64)
     bank = jnp.asarray(kernels.kernel_bank(tiny.config.sizes))
 
-    def loss(params):
-        return (pipeline.apply(tiny.config, params, image, kernels=bank).bokeh ** 2).mean()
+    def loss(params, image, **options):
+        out = pipeline.apply(tiny.config, params, image, kernels=bank, **options)
+        return (out.bokeh**2).mean()
 
-    gradients = jax.jit(jax.grad(loss))(tiny.params)
+    gradients, shift = jax.jit(jax.grad(loss, argnums=(0, 1)))(tiny.params, image)
+    pieces = jax.jit(jax.grad(functools.partial(loss, strip=40, tile=48), argnums=(0, 1)))
+    for ours, expected in zip(
+        jax.tree.leaves(pieces(tiny.params, image)),
+        jax.tree.leaves((gradients, shift)),
+        strict=True,
+    ):
+        difference = np.linalg.norm(np.ravel(ours - expected))
+        assert difference < 1e-3 * np.linalg.norm(np.ravel(expected)) + 1e-7
     for network in gradients:
         norms = [float(jnp.linalg.norm(x)) for x in jax.tree.leaves(network["params"])]
         assert np.isfinite(norms).all()

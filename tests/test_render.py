@@ -115,11 +115,11 @@ def test_chunks_of_layers_change_nothing(order, layer_batch):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("tile", [7, 16, 30])
-def test_tiles_change_nothing(order, tile):
+@pytest.mark.parametrize(("tile", "padding"), [(7, "edge"), (16, "zero"), (30, "reflect")])
+def test_tiles_change_nothing(order, tile, padding):
     image, weight, defocus = scene(batch=(2,))
     defocus = 2 * defocus - 1 if order == "depth" else defocus
-    options = {"kernels": SMALL, "order": order}
+    options = {"kernels": SMALL, "order": order, "padding": padding}
     whole = render.weighted_layered_render(image, weight, defocus, **options)
     tiled = render.weighted_layered_render(image, weight, defocus, tile=tile, **options)
     np.testing.assert_allclose(tiled, whole, atol=TWIN)

@@ -21,6 +21,16 @@ def test_bilinear_equals_torch(size):
     np.testing.assert_allclose(resize.bilinear(image, size), expected, atol=TWIN)
 
 
+@pytest.mark.parametrize("size", [(20, 33), (11, 13), (4, 13)])
+def test_rows_by_number_repeat_the_border(size):
+    image = jax.random.normal(jax.random.key(0), (2, 11, 13, 3))
+    row = np.array([-3, 0, 2, 1, size[0] - 1, size[0] + 4])
+    expected = resize.bilinear(image, size)[:, row.clip(0, size[0] - 1)]
+    np.testing.assert_allclose(
+        resize.bilinear(image, size, row=jnp.asarray(row)), expected, atol=EXACT
+    )
+
+
 def test_doubling_equals_torch():
     features = jax.random.normal(jax.random.key(0), (2, 6, 9, 4))
     aligned = torch_resize(features, scale_factor=2, align_corners=True)

@@ -35,3 +35,8 @@ def test_head_of_the_decoder(rows):
     out = strips.over_rows(run, (x,), rows=rows, halo=2)
     assert out.shape == (2, 18, 12, 2)
     np.testing.assert_allclose(out, head.apply(variables, x), atol=EXACT)
+
+
+def test_strips_without_rows_are_refused():
+    with pytest.raises(ValueError, match="at least 1 row, got 0"):
+        strips.over_rows(lambda parts, row: parts[0], (jnp.ones((4, 4, 1)),), rows=0, halo=0)

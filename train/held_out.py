@@ -105,6 +105,7 @@ def judge_pairs(model: pipeline.D2F, material: composites.Material, count: int) 
         scenes=material.scenes,
         radius=(0.4 * radius, radius),
         full_radius=radius,
+        camouflage=0.0,
     )
     y, x = (np.linspace(-1, 1, length) for length in PAIRS_SIZE)
     away = np.hypot(*np.meshgrid(y / 0.6, x / 0.6, indexing="ij"))

@@ -81,8 +81,8 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
     train_encoder = state.is_trained("defocus/encoder/conv1", config.optimizer)
     if not train_encoder and config.backbone is None and start is None:
         raise ValueError(
-            "the encoder stays frozen (optimizer.trainable) and has no weights yet: give them with "
-            "--backbone FILE"
+            "the encoder's first layer is not trained (optimizer.trainable) and has no weights "
+            "yet: give them with --backbone FILE"
         )
     blur = functools.partial(render_small, model, bank, layer_batch=config.layer_batch)
     blur = devices.on_own_part(jax.checkpoint(blur) if config.remat else blur)

@@ -277,10 +277,10 @@ def _read(subject: Subject) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarra
 def _background(subject: Subject) -> Float[np.ndarray, "h w 3"]:
     """The photograph with its subject, and what of it a soft matte misses, filled in."""
     picture, matte = _read(subject)
-    known = 1 - inpaint.local_maximum(jnp.asarray(matte))
     # A common size, of which nothing is known beyond the picture, compiles once for all.
     margin = [(0, max(0, _READ_SIDE - side)) for side in matte.shape]
-    known = jnp.pad(known, margin)
-    planes = jnp.pad(jnp.asarray(picture.transpose(2, 0, 1)), ((0, 0), *margin)) * known[None]
+    hidden = jnp.asarray(np.pad(matte, margin, constant_values=1))
+    known = 1 - inpaint.local_maximum(hidden)
+    planes = jnp.asarray(np.pad(picture.transpose(2, 0, 1), ((0, 0), *margin))) * known[None]
     filled = np.asarray(inpaint.push_pull(planes, known)).transpose(1, 2, 0)
     return filled[: matte.shape[0], : matte.shape[1]]
