@@ -104,7 +104,8 @@ ARCHITECTURES: dict[str, D2FConfig] = {
             encoder=EfficientNetLite(), features=64, head=(32, 16)
         ),
         fusion_net=fusion.FusionNet(features=(16, 8, 8)),
-        defocus_side=384,
+        defocus_side=256,  # as in training
+        theta=0.4,
     ),
     # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.
     "d2f-smoke": D2FConfig(
