@@ -33,9 +33,9 @@ def picture(height: int, width: int) -> None:
     """Develops one picture and prints what it took, as JSON."""
     # A tiled small picture: making it takes no more memory than it needs itself.
     image = jnp.tile(inputs.photograph(height // 16, width // 16), (16, 16, 1))
-    blur = max(pipeline.working_size(height, width)) / develop.KERNELS_SIDE
     start = time.perf_counter()
-    jax.block_until_ready(pipeline.load()(image, blur=blur))
+    d2f = pipeline.load()
+    jax.block_until_ready(d2f(image, blur=develop.kernels_factor(d2f.config, height, width)))
     seconds = time.perf_counter() - start
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if common.device() == "gpu":

@@ -192,8 +192,7 @@ def through_d2f(
     if photo.linear:
         image = color.linear_to_srgb(jnp.clip(image, 0, 1))
     options: dict[str, Any] = {"blur": blur.amount}
-    if d2f.config.defocus_side is not None:  # nothing but the kernels depends on the size
-        options["blur"] *= max(pipeline.working_size(height, width)) / KERNELS_SIDE
+    options["blur"] *= kernels_factor(d2f.config, height, width)
     if blur.in_pixels:
         default = d2f.config.sizes[-1] // 2 * height / pipeline.working_size(height, width)[0]
         options["blur"] = blur.amount / default
@@ -223,6 +222,17 @@ def through_d2f(
             "mask": maps["fusion_mask"],
         },
     )
+
+
+def kernels_factor(config: pipeline.D2FConfig, height: int, width: int) -> float:
+    """What the default blur of a picture of this size multiplies the kernels with.
+
+    1, but for networks that see every picture at one size: there nothing but the kernels depends on
+    the size, which grow with it.
+    """
+    if config.defocus_side is None:
+        return 1.0
+    return max(pipeline.working_size(height, width)) / KERNELS_SIDE
 
 
 def check_size(photo: Photo) -> None:

@@ -43,18 +43,16 @@ def over_tiles(
         starts = (0,) * (array.ndim - 2) + tuple(corner)
         return jax.lax.dynamic_slice(array, starts, (*array.shape[:-2], side, side))
 
-    def add(array, corner, part):
-        part = window_of(array, corner, tile) + part
+    def put(array, corner, part):
         return jax.lax.dynamic_update_slice(array, part, (0,) * (array.ndim - 2) + tuple(corner))
+
+    def add(array, corner, part):
+        return put(array, corner, window_of(array, corner, tile) + part)
 
     @jax.checkpoint
     def result(corner):
         windows = [window_of(array, corner, tile + 2 * margin) for array in arrays]
         return function(*windows, corner + tile / 2)
-
-    def put(total, corner):
-        starts = (0,) * (total.ndim - 2) + tuple(corner)
-        return jax.lax.dynamic_update_slice(total, result(corner), starts), None
 
     def body(carry, corner):
         total, weight = carry
@@ -68,7 +66,10 @@ def over_tiles(
     shape = jax.eval_shape(result, corners[0])
     total = jnp.zeros((*shape.shape[:-2], *whole), shape.dtype)
     if overlap == 0:  # nothing to weigh
-        return jax.lax.scan(put, total, corners)[0][..., : size[0], : size[1]]
+        total, _ = jax.lax.scan(
+            lambda x, corner: (put(x, corner, result(corner)), None), total, corners
+        )
+        return total[..., : size[0], : size[1]]
     rise = jnp.minimum(1.0, (jnp.arange(tile) + 1.0) / (overlap + 1))
     ramp = jnp.minimum(rise, rise[::-1])
     window = ramp[:, None] * ramp[None, :]

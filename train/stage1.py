@@ -124,12 +124,11 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         ), stats
 
     def predict(params, stats, image):
-        size = image.shape[-3:-1]
-        small = resize.bilinear(image, pipeline.working_size(*size))
+        small = resize.bilinear(image, pipeline.working_size(*image.shape[-3:-1]))
         raw, _ = hallucinate(model, params, stats, small, train=False)
         rendered, shown = blur(params["radiance"], small, raw)
-        mask = fusion.naive_mask(resize.bilinear(shown[..., None], size)[..., 0], model.theta)
-        bokeh = fusion.fuse(image, resize.bilinear(rendered, size), mask)
+        scene = image, rendered, shown
+        bokeh, mask = fusion.blend(model.fusion_net, None, *scene, theta=model.theta)
         weight = weigh(model, params["radiance"], small)
         return pipeline.D2FOutput(bokeh, rendered, shown, weight, mask)
 
