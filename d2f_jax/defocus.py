@@ -22,7 +22,7 @@ class DefocusNet(nn.Module):
       features: Channels of the decoder.
       head: Channels of the decoder's head.
       channels: 1 for the map, 6 for the softmax layers of Eq. 23.
-      strip: Rows that the decoder's head runs at a time, None for all.
+      strip: Rows of the map that the decoder's head runs at a time, None for all.
       dtype: Precision of the decoder's activations.
     """
 

@@ -8,6 +8,7 @@ from jax import Array
 from jaxtyping import Bool, DTypeLike, Float
 
 from d2f_jax import color, resize, strips
+from d2f_jax.networks import layers
 
 
 class FusionNet(nn.Module):
@@ -40,20 +41,12 @@ class FusionNet(nn.Module):
         inside = jnp.ones((1, 1, 1), bool) if inside is None else inside
         rows = jnp.expand_dims(inside, range(x.ndim - 3)).astype(self.dtype)
         for index, features in enumerate(self.features, start=1):
-            x = rows * nn.relu(self._conv(features, f"conv{index}")(rows * x))
+            conv = nn.Conv(features, (3, 3), dtype=self.dtype, name=f"conv{index}")
+            x = rows * nn.relu(conv(rows * x))
         # A mask that starts at one half lies inside its clamp, where training moves it.
-        x = self._conv(1, f"conv{len(self.features) + 1}", bias=0.5)(x)
-        return x[..., 0].astype(jnp.float32)
-
-    def _conv(self, features: int, name: str, *, bias: float = 0.0) -> nn.Conv:
-        return nn.Conv(
-            features,
-            (3, 3),
-            padding=((1, 1), (1, 1)),
-            dtype=self.dtype,
-            bias_init=nn.initializers.constant(bias),
-            name=name,
-        )
+        half, name = nn.initializers.constant(0.5), f"conv{len(self.features) + 1}"
+        last = layers.Parameters(1, bias_init=half, name=name)(x.shape[-1])
+        return layers.conv3(x, *last)[..., 0].astype(jnp.float32)
 
 
 def binary_mask(defocus: Float[Array, "*b h w"], theta: float = 1 / 8) -> Float[Array, "*b h w"]:
@@ -126,9 +119,6 @@ def blend(
             mask = jnp.clip(predict(variables, parts[0], resized, inside[:, None, None]), 0, 1)
         return fuse(parts[0], resize.bilinear(rendered, size, row=row), mask), mask[..., None]
 
-    if strip is None or strip >= height:
-        bokeh, mask = run([image], jnp.arange(height))
-    else:
-        halo = 0 if variables is None else len(net.features) + 1  # of the 3x3 convolutions
-        bokeh, mask = strips.over_rows(run, (image,), rows=strip, halo=halo)
+    halo = 0 if variables is None else len(net.features) + 1  # of the 3x3 convolutions
+    bokeh, mask = strips.over_rows(run, (image,), rows=strip, halo=halo)
     return bokeh, mask[..., 0]

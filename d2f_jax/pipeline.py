@@ -188,8 +188,8 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        # A row of the head's input becomes four of the full size.
-        net = config.defocus_net.clone(strip=strip and max(1, strip // 4))
+        # A row weighs less here than at full size, where the fusion network has 64 channels.
+        net = config.defocus_net.clone(strip=strip and 8 * strip)
         raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
         raw = resize.bilinear(raw[..., None], size)[..., 0]
         defocus = jnp.clip(raw, 0, 1) if clip else raw
@@ -204,7 +204,7 @@ def apply(
             parts[0], virtual, alpha=config.alpha, beta=config.beta, threshold=config.highlight
         )
 
-    weight = strips.over_rows(weigh, (small,), rows=strip or size[0], halo=0)
+    weight = strips.over_rows(weigh, (small,), rows=strip, halo=0)
     rendered = render.weighted_layered_render(
         small,
         weight,

@@ -42,33 +42,52 @@ def bilinear(
     return image
 
 
-def double(features: Float[Array, "*b h w c"]) -> Float[Array, "*b p q c"]:
-    """Doubles both sides, pixel centres at half integers (align_corners=False)."""
+def double(features: Float[Array, "*b h w c"], *, aligned: bool) -> Float[Array, "*b p q c"]:
+    """Doubles both sides.
+
+    Args:
+      features: What to double.
+      aligned: Whether the corner pixels keep their place (align_corners=True), or pixel centres lie
+        at half integers and the border repeats.
+    """
     for axis in (-3, -2):
-        quarter = jnp.full(features.shape[axis], 0.25, features.dtype)
-        features = _double_axis(features, axis, quarter, quarter)
+        length = features.shape[axis]
+        weights = double_weights(jnp.arange(length), length, aligned=aligned)
+        features = double_axis(features, axis, *weights)
     return features
 
 
-def double_aligned(features: Float[Array, "*b h w c"]) -> Float[Array, "*b p q c"]:
-    """Doubles both sides with the corner pixels kept in place (align_corners=True)."""
-    for axis in (-3, -2):
-        n = features.shape[axis]
-        back = jnp.arange(n, dtype=features.dtype) / (2 * n - 1)
-        features = _double_axis(features, axis, back, back[::-1])
-    return features
+def double_weights(
+    index: Int[Array, " n"], length: int, *, aligned: bool
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """How much of its neighbour before and after it each of the two pixels takes on.
+
+    Args:
+      index: Which pixels; both weights are 0 outside of [0, length).
+      length: Pixels of the whole axis.
+      aligned: As for `double`.
+
+    Returns:
+      For the first pixel of each pair the part of the pixel before, for the second that of the
+      pixel after; 0 at the border.
+    """
+    back = index / (2 * length - 1) if aligned else jnp.full(index.shape, 0.25)
+    ahead = (length - 1 - index) / (2 * length - 1) if aligned else back
+    back = jnp.where((index > 0) & (index < length), back, 0)
+    ahead = jnp.where((index >= 0) & (index < length - 1), ahead, 0)
+    return back.astype(jnp.float32), ahead.astype(jnp.float32)
 
 
-def _double_axis(
+def double_axis(
     x: Float[Array, "..."], axis: int, back: Float[Array, " n"], ahead: Float[Array, " n"]
 ) -> Float[Array, "..."]:
-    """Makes two pixels of each: one leans on the pixel before it, one on the pixel after it."""
+    """Makes two pixels of each along one axis, with weights of `double_weights`."""
     axis += x.ndim
     others = [other for other in range(x.ndim) if other != axis]
-    back, ahead = jnp.expand_dims(back, others), jnp.expand_dims(ahead, others)
-    first, last = jax.lax.slice_in_dim(x, 0, 1, axis=axis), x.shape[axis] - 1
-    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, last, axis=axis)], axis)
-    final = jax.lax.slice_in_dim(x, last, last + 1, axis=axis)
-    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, last + 1, axis=axis), final], axis)
+    back, ahead = (jnp.expand_dims(w.astype(x.dtype), others) for w in (back, ahead))
+    last = x.shape[axis] - 1
+    edge = jnp.zeros_like(jax.lax.slice_in_dim(x, 0, 1, axis=axis))  # its weight is 0
+    before = jnp.concatenate([edge, jax.lax.slice_in_dim(x, 0, last, axis=axis)], axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, last + 1, axis=axis), edge], axis)
     pair = jnp.stack([x + back * (before - x), x + ahead * (after - x)], axis=axis + 1)
     return pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])

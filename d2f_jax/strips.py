@@ -13,7 +13,7 @@ def over_rows(
     run: Callable[[list[Array], Array], Any],
     arrays: Sequence[Float[Array, "..."]],
     *,
-    rows: int,
+    rows: int | None,
     halo: int,
 ) -> Any:
     """Maps `run` over strips of `rows` rows, each with `halo` more rows above and below.
@@ -24,7 +24,7 @@ def over_rows(
         array `... s*(rows+2*halo) v d` for a whole factor s, or a tree of such. Their first and
         last `s*halo` rows are cut.
       arrays: Arrays `... h w c` with one height.
-      rows: Rows of a strip.
+      rows: Rows of a strip; None, or as many as there are, runs on all at once.
       halo: Rows that a row's result depends on, to either side.
 
     Returns:
@@ -33,10 +33,11 @@ def over_rows(
     Raises:
       ValueError: for strips without rows.
     """
+    height = arrays[0].shape[-3]
+    if rows is None or rows >= height:
+        return run(list(arrays), jnp.arange(height))
     if rows < 1:
         raise ValueError(f"strip is None or at least 1 row, got {rows}")
-    height = arrays[0].shape[-3]
-    rows = min(rows, height)
 
     @jax.checkpoint  # gradients make the intermediates of a strip again
     def strip(top: Array) -> Any:

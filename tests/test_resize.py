@@ -34,13 +34,15 @@ def test_rows_by_number_repeat_the_border(size):
 def test_doubling_equals_torch():
     features = jax.random.normal(jax.random.key(0), (2, 6, 9, 4))
     aligned = torch_resize(features, scale_factor=2, align_corners=True)
-    np.testing.assert_allclose(resize.double_aligned(features), aligned, atol=1e-5)
+    np.testing.assert_allclose(resize.double(features, aligned=True), aligned, atol=1e-5)
     centred = torch_resize(features, scale_factor=2, align_corners=False)
-    np.testing.assert_allclose(resize.double(features), centred, atol=EXACT)
+    np.testing.assert_allclose(resize.double(features, aligned=False), centred, atol=EXACT)
 
 
 def test_doubling_one_pixel_repeats_it():
-    np.testing.assert_allclose(resize.double_aligned(jnp.full((1, 1, 1, 2), 3.0)), 3.0, atol=EXACT)
+    np.testing.assert_allclose(
+        resize.double(jnp.full((1, 1, 1, 2), 3.0), aligned=True), 3.0, atol=EXACT
+    )
 
 
 def test_same_size_is_the_same_array():

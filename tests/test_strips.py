@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from d2f_jax import strips
-from d2f_jax.networks.refinenet import Head
 from tests.tolerances import EXACT
 
 
@@ -20,21 +19,6 @@ def test_sums_over_neighbouring_rows(rows):
     whole = run((image, 2 * image), None)
     out = strips.over_rows(run, (image, 2 * image), rows=rows, halo=2)
     np.testing.assert_allclose(out, whole, atol=EXACT)
-
-
-@pytest.mark.parametrize("rows", [1, 4, 9])
-def test_head_of_the_decoder(rows):
-    """Zero padding, repeated borders and doubling, all of them across strips."""
-    head = Head((4, 3), 2)
-    x = jax.random.normal(jax.random.key(0), (2, 9, 6, 5))
-    variables = jax.jit(head.init)(jax.random.key(1), x)
-
-    def run(parts, row):
-        return head.apply(variables, parts[0], row, 9)
-
-    out = strips.over_rows(run, (x,), rows=rows, halo=2)
-    assert out.shape == (2, 18, 12, 2)
-    np.testing.assert_allclose(out, head.apply(variables, x), atol=EXACT)
 
 
 def test_strips_without_rows_are_refused():

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import DTypeLike, Float
 
+from d2f_jax.networks.layers import Pointwise
+
 MEAN, DEVIATION = 127 / 255, 128 / 255
 """What the Lite networks subtract from and divide by pictures in [0, 1]."""
 
@@ -117,11 +119,11 @@ class InvertedBottleneck(nn.Module):
         """Applies the block; `train` normalises by the statistics of the batch."""
         shortcut = x
         if self.stage.expansion != 1:
-            x = _pointwise(self.stage.expansion * x.shape[-1], self.dtype, "expand")(x)
+            x = Pointwise(self.stage.expansion * x.shape[-1], dtype=self.dtype, name="expand")(x)
             x = nn.relu6(_norm(train, self.dtype, "bn0")(x))
         x = DepthwiseConv(self.stage.kernel, self.stride, self.dtype, name="depthwise")(x)
         x = nn.relu6(_norm(train, self.dtype, "bn1")(x))
-        x = _pointwise(self.stage.channels, self.dtype, "project")(x)
+        x = Pointwise(self.stage.channels, dtype=self.dtype, name="project")(x)
         x = _norm(train, self.dtype, "bn2")(x)
         return x + shortcut if x.shape == shortcut.shape else x
 
@@ -164,10 +166,6 @@ def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
     """Padding of "SAME": the odd pixel goes to the end."""
     total = max(0, (-(-side // stride) - 1) * stride + kernel - side)
     return total // 2, total - total // 2
-
-
-def _pointwise(channels: int, dtype: DTypeLike, name: str) -> nn.Conv:
-    return nn.Conv(channels, (1, 1), use_bias=False, dtype=dtype, name=name)
 
 
 def _norm(train: bool, dtype: DTypeLike, name: str) -> nn.BatchNorm:

@@ -6,9 +6,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import DTypeLike, Float, Int
+from jaxtyping import DTypeLike, Float
 
 from d2f_jax import resize, strips
+from d2f_jax.networks import layers
 
 
 class ResidualUnit(nn.Module):
@@ -29,10 +30,17 @@ class ResidualUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Adds a refined lateral to what comes from below, refines the sum and doubles it."""
+    """Adds a refined lateral to what comes from below, refines the sum and doubles it.
+
+    Attributes:
+      features: Channels.
+      dtype: Precision of the activations.
+      double: Whether it doubles; the head does it for the finest block.
+    """
 
     features: int
     dtype: DTypeLike = jnp.float32
+    double: bool = True
 
     @nn.compact
     def __call__(
@@ -43,36 +51,45 @@ class Fusion(nn.Module):
         if previous is not None:
             x = previous + ResidualUnit(self.features, self.dtype, name="unit1")(lateral)
         x = ResidualUnit(self.features, self.dtype, name="unit2")(x)
-        return resize.double_aligned(x)
+        return resize.double(x, aligned=True) if self.double else x
 
 
 class Head(nn.Module):
-    """3x3 convolution, doubling, 3x3, relu, 1x1: from half the image's size to all of it."""
+    """3x3 convolution, doubling, 3x3, relu, 1x1; the doubling of the last fusion block before it.
+
+    Attributes:
+      features: Channels of the first two convolutions.
+      channels: Maps at the end.
+      strip: Rows of the result to run at a time, None for all. The result is the same.
+      dtype: Precision of the activations.
+    """
 
     features: tuple[int, int]
     channels: int
+    strip: int | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], row: Int[Array, " h"] | None = None, height: int = 0
-    ) -> Float[Array, "b p q n"]:
-        """Applies the head.
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b p q n"]:
+        """Applies the head, from a quarter of the image's size to all of it."""
+        wide = layers.Parameters(self.features[0], name="conv1")(x.shape[-1])
+        narrow = layers.Parameters(self.features[1], name="conv2")(self.features[0])
+        last = layers.Parameters(self.channels, 1, name="conv3")(self.features[1])
 
-        Args:
-          x: Features, or a strip of their rows.
-          row: Index of each row of a strip in the whole, see `strips.over_rows`.
-          height: Rows of the whole.
-        """
-        x = conv3(self.features[0], self.dtype, "conv1")(x)
-        if row is not None:  # doubling repeats the border's row, not what lies in a strip beyond it
-            x = jnp.take(x, jnp.clip(row, 0, height - 1) - row[0], axis=1, mode="clip")
-        x = resize.double(x)
-        if row is not None:  # and the next convolution pads with zeros
-            inside = jnp.repeat((row >= 0) & (row < height), 2)
-            x = jnp.where(inside[None, :, None, None], x, 0)
-        x = nn.relu(conv3(self.features[1], self.dtype, "conv2")(x))
-        return nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="conv3")(x)
+        def double(x: Array, parameters: Any, *, aligned: bool) -> Array:
+            height = x.shape[1]
+
+            def run(parts: list[Array], row: Array) -> Any:
+                return layers.doubled_conv3(
+                    parts[0], *parameters, aligned=aligned, row=row, height=height
+                )
+
+            rows = self.strip and max(8, self.strip * height // whole)
+            return strips.over_rows(run, (x.astype(self.dtype),), rows=rows, halo=1)
+
+        whole = 4 * x.shape[1]
+        x = double(x, wide, aligned=True)
+        return layers.conv1(nn.relu(double(x, narrow, aligned=False)), *last)
 
 
 class RefineNet(nn.Module):
@@ -82,8 +99,8 @@ class RefineNet(nn.Module):
       features: Channels of laterals and fusion blocks.
       head: Channels of the head's first two convolutions.
       channels: Maps at the end; no activation is applied to them.
-      strip: Rows of the head's input to run at a time, which bounds its memory; None takes all. The
-        result is the same.
+      strip: Rows of the result that the head runs at a time, which bounds its memory; None takes
+        all. The result is the same.
       dtype: Precision of the activations.
     """
 
@@ -106,16 +123,8 @@ class RefineNet(nn.Module):
                 dtype=self.dtype,
                 name=f"lateral{level}",
             )(pyramid[level - 1])
-            x = Fusion(self.features, self.dtype, name=f"fusion{level}")(lateral, x)
-        head = Head(self.head, self.channels, self.dtype, parent=None)
-        if self.strip is None or self.is_initializing():
-            return head.clone(parent=self, name="head")(x)
-        variables, height = {"params": self.variables["params"]["head"]}, x.shape[1]
-
-        def run(parts: list[Array], row: Array) -> Any:
-            return head.apply(variables, parts[0], row, height)
-
-        return strips.over_rows(run, (x,), rows=self.strip, halo=2)
+            x = Fusion(self.features, self.dtype, level > 1, name=f"fusion{level}")(lateral, x)
+        return Head(self.head, self.channels, self.strip, self.dtype, name="head")(x)
 
 
 def conv3(features: int, dtype: DTypeLike, name: str) -> nn.Conv:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import DTypeLike, Float
 
+from d2f_jax.networks.layers import Pointwise
+
 
 class GroupedConv(nn.Module):
     """3x3 convolution in groups, padding 1, no bias; the kernel is `3 3 c/groups c`."""
@@ -36,9 +38,9 @@ class GroupedConv(nn.Module):
             )
 
         def dense(x, kernel):
-            # XLA:CPU has no fast path for groups; dense kernels of about 128 channels run at full
-            # speed and waste little.
-            together = min(self.groups, max(1, 128 // each))
+            # XLA:CPU has no fast path for groups. Dense kernels of 16 channels run the fastest, as
+            # larger ones are mostly zeros; but each takes time to compile, so there are 8 at most.
+            together = min(self.groups, max(16 // each, -(-self.groups // 8), 1))
             parts = []
             for first in range(0, self.groups, together):
                 count = min(together, self.groups - first)
@@ -70,13 +72,13 @@ class Bottleneck(nn.Module):
         """Applies the block; `train` normalises by the statistics of the batch."""
         shortcut = x
         if self.stride != 1 or x.shape[-1] != self.channels:
-            shortcut = conv(self.channels, 1, self.stride, self.dtype, "downsample_conv")(x)
+            shortcut = Pointwise(self.channels, self.stride, self.dtype, name="downsample_conv")(x)
             shortcut = norm(train, self.dtype, "downsample_bn")(shortcut)
-        x = conv(self.width, 1, 1, self.dtype, "conv1")(x)
+        x = Pointwise(self.width, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(norm(train, self.dtype, "bn1")(x))
         x = GroupedConv(self.width, self.groups, self.stride, self.dtype, name="conv2")(x)
         x = nn.relu(norm(train, self.dtype, "bn2")(x))
-        x = conv(self.channels, 1, 1, self.dtype, "conv3")(x)
+        x = Pointwise(self.channels, dtype=self.dtype, name="conv3")(x)
         return nn.relu(norm(train, self.dtype, "bn3")(x) + shortcut)
 
 
@@ -121,13 +123,6 @@ class ResNeXt(nn.Module):
                 )(x, train)
             features.append(x)
         return features
-
-
-def conv(channels: int, size: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
-    """Makes a convolution without bias, padded by half its size."""
-    half = size // 2
-    pad = ((half, half), (half, half))
-    return nn.Conv(channels, (size, size), stride, pad, use_bias=False, dtype=dtype, name=name)
 
 
 def norm(train: bool, dtype: DTypeLike, name: str) -> nn.BatchNorm:
