@@ -31,7 +31,7 @@ class Pointwise(nn.Module):
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         x = x[..., :: self.stride, :: self.stride, :].astype(self.dtype)
-        return _product(x, kernel[0, 0], self.dtype)
+        return _product(x, jnp.asarray(kernel)[0, 0], self.dtype)
 
 
 class Parameters(nn.Module):
