@@ -26,7 +26,7 @@ SIZES = ((4000, 6000), (8192, 12288))
 def main(options: argparse.Namespace) -> Path:
     """Measures and writes the results file."""
     sizes = ((1024, 1536),) if options.quick else SIZES
-    return common.save("memory", options, [_row(*size) for size in sizes])
+    return common.save("memory", options, [row(*size) for size in sizes])
 
 
 def picture(height: int, width: int) -> None:
@@ -43,21 +43,26 @@ def picture(height: int, width: int) -> None:
     print(json.dumps({"seconds": seconds, "peak_gb": peak / 1e9}))
 
 
-def _row(height: int, width: int) -> dict:
+def row(height: int, width: int) -> dict:
+    """One size, in a process of its own.
+
+    Raises:
+      ValueError: with the last words of that process, if it failed.
+    """
     code = f"from benchmarks import bench_memory; bench_memory.picture({height}, {width})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{height}x{width}: {done.stderr.strip()}")
+        raise ValueError(f"{height}x{width}: {done.stderr.strip().splitlines()[-1]}")
     taken = json.loads(done.stdout.splitlines()[-1])
     times = {"first_call_s": round(taken["seconds"], 4), **common.summary([taken["seconds"]])}
-    row = {
+    measured = {
         "case": f"{height}x{width} photo, default weights",
         "contenders": {common.OURS: times},
         "times_ours_over": {},
         "peak_gb": round(taken["peak_gb"], 2),
     }
-    print(common.describe(row), f"{row['peak_gb']} GB", flush=True)
-    return row
+    print(common.describe(measured), f"{measured['peak_gb']} GB", flush=True)
+    return measured
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import common, inputs, official, report, torch_baseline
+from benchmarks import bench_memory, common, inputs, official, report, torch_baseline
 from d2f_jax import convolution, defocus, pipeline
 from tests.conftest import load_golden
 from tests.test_defocus import TINY
@@ -67,6 +67,17 @@ def test_one_layer_equals_ours(size):
     for blur in (torch_baseline.blur_direct, torch_baseline.blur_fft):
         ours = blur(torch.from_numpy(planes)[None], torch.from_numpy(kernel))[0]
         np.testing.assert_allclose(ours, expected, atol=TWIN)
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_another_process():
+    """One photo of a process of its own: more than the picture, less than the machine."""
+    row = bench_memory.row(256, 384)
+    assert row["case"].startswith("256x384 photo")
+    assert 0.2 < row["peak_gb"] < 4
+    assert row["contenders"][common.OURS]["median_s"] > 0
+    with pytest.raises(ValueError, match="32x48: .*at least 64 pixels"):
+        bench_memory.row(32, 48)
 
 
 @pytest.mark.parametrize("train", [False, True])

@@ -28,7 +28,7 @@ def test_conv3_is_a_convolution(shape):
     np.testing.assert_allclose(out, twin.apply(variables, x), atol=TWIN)
 
 
-@pytest.mark.parametrize("shape", [(2, 7, 5, 4), (1, 1, 1, 4), (1, 2, 9, 4)])
+@pytest.mark.parametrize("shape", [(2, 7, 5, 4), (1, 1, 1, 4)])
 @pytest.mark.parametrize("aligned", [False, True])
 def test_doubling_may_follow_the_products(shape, aligned):
     """Values and gradients, borders and single pixels among them."""
@@ -58,7 +58,7 @@ def test_products_of_half_precision_are_summed_in_full():
     np.testing.assert_allclose(half, twin.apply(variables, x), atol=0.05)
 
 
-@pytest.mark.parametrize("strip", [1, 12, 36, 100])
+@pytest.mark.parametrize("strip", [1, 36])
 def test_the_head_may_run_in_strips(strip):
     """Zero padding and both doublings, across strips; the twin runs layer by layer."""
     x = jax.random.normal(jax.random.key(0), (2, 19, 6, 5))
