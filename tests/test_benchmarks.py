@@ -76,7 +76,7 @@ def test_memory_is_that_of_another_process():
     assert row["case"].startswith("256x384 photo")
     assert 0.2 < row["peak_gb"] < 4
     assert row["contenders"][common.OURS]["median_s"] > 0
-    with pytest.raises(ValueError, match="32x48: .*at least 64 pixels"):
+    with pytest.raises(ValueError, match=r"32x48: .*at least 64 pixels"):
         bench_memory.row(32, 48)
 
 
