@@ -188,7 +188,7 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        # A row weighs less here than at full size, where the fusion network has 64 channels.
+        # Smaller strips were slower: pictures of a few megapixels should run in one piece.
         net = config.defocus_net.clone(strip=strip and 8 * strip)
         raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
         raw = resize.bilinear(raw[..., None], size)[..., 0]

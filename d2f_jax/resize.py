@@ -82,11 +82,13 @@ def double_axis(
     x: Float[Array, "..."], axis: int, back: Float[Array, " n"], ahead: Float[Array, " n"]
 ) -> Float[Array, "..."]:
     """Makes two pixels of each along one axis, with weights of `double_weights`."""
-    axis += x.ndim
+    axis %= x.ndim
     others = [other for other in range(x.ndim) if other != axis]
     back, ahead = (jnp.expand_dims(w.astype(x.dtype), others) for w in (back, ahead))
     last = x.shape[axis] - 1
-    edge = jnp.zeros_like(jax.lax.slice_in_dim(x, 0, 1, axis=axis))  # its weight is 0
+    edge = jnp.zeros_like(
+        jax.lax.slice_in_dim(x, 0, 1, axis=axis)
+    )  # weight 0 at the picture's border; strips cut it
     before = jnp.concatenate([edge, jax.lax.slice_in_dim(x, 0, last, axis=axis)], axis)
     after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, last + 1, axis=axis), edge], axis)
     pair = jnp.stack([x + back * (before - x), x + ahead * (after - x)], axis=axis + 1)

@@ -24,7 +24,8 @@ def over_rows(
         array `... s*(rows+2*halo) v d` for a whole factor s, or a tree of such. Their first and
         last `s*halo` rows are cut.
       arrays: Arrays `... h w c` with one height.
-      rows: Rows of a strip; None, or as many as there are, runs on all at once.
+      rows: Rows of a strip; None, or as many as there are, runs on exactly the given rows
+        at once, with nothing around them and nothing cut or made again for gradients.
       halo: Rows that a row's result depends on, to either side.
 
     Returns:

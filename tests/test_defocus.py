@@ -70,17 +70,19 @@ def test_batch_statistics_move_as_in_torch():
     np.testing.assert_allclose(after, 0.9 * before + 0.1 * features.mean((0, 1, 2)), atol=TWIN)
 
 
-def test_grouped_convolution_by_one_dense_kernel():
-    conv = GroupedConv(channels=12, groups=3, stride=2)
-    x = jax.random.normal(jax.random.key(0), (2, 9, 11, 6))
+@pytest.mark.parametrize(("groups", "stride"), [(3, 2), (20, 2), (20, 1)])
+def test_grouped_convolution_by_dense_kernels(groups, stride):
+    """One kernel for all groups, or several with a smaller one at the end."""
+    conv = GroupedConv(channels=4 * groups, groups=groups, stride=stride)
+    x = jax.random.normal(jax.random.key(0), (2, 9, 11, 2 * groups))
     variables = conv.init(jax.random.key(1), x)
     expected = jax.lax.conv_general_dilated(
         x,
         variables["params"]["kernel"],
-        (2, 2),
+        (stride, stride),
         ((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=3,
+        feature_group_count=groups,
     )
     np.testing.assert_allclose(conv.apply(variables, x), expected, atol=TWIN)
 

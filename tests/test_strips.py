@@ -24,3 +24,11 @@ def test_sums_over_neighbouring_rows(rows):
 def test_strips_without_rows_are_refused():
     with pytest.raises(ValueError, match="at least 1 row, got 0"):
         strips.over_rows(lambda parts, row: parts[0], (jnp.ones((4, 4, 1)),), rows=0, halo=0)
+
+
+def test_over_rows_takes_all_at_once():
+    x = jnp.arange(12.0).reshape(4, 3, 1)
+    out = strips.over_rows(
+        lambda parts, row: parts[0] + row[:, None, None], (x,), rows=None, halo=3
+    )
+    np.testing.assert_array_equal(out, x + np.arange(4)[:, None, None])

@@ -55,12 +55,13 @@ def conv1(
     """Convolves with 1x1 to few channels: a sum for each of them.
 
     Args:
-      x: Features; the dtype of the result is theirs.
+      x: Features; their dtype is that of the factors and of the result.
       kernel: One column per channel.
       bias: Added at the end.
     """
-    columns = jnp.expand_dims(kernel[0, 0].T, range(1, x.ndim))
-    maps = [jnp.sum(x * column.astype(x.dtype), axis=-1, dtype=jnp.float32) for column in columns]
+    columns = jnp.expand_dims(kernel[0, 0].T.astype(x.dtype), range(1, x.ndim))
+    full = x.astype(jnp.float32)
+    maps = [jnp.sum(full * column.astype(jnp.float32), axis=-1) for column in columns]
     return _finished(jnp.stack(maps, axis=-1), bias, x.dtype)
 
 
@@ -70,7 +71,8 @@ def conv3(
     """Convolves with 3x3, padding 1; fast where few channels come out.
 
     Args:
-      x: Features; their dtype is that of the products and of the result.
+      x: Features; their dtype is that of the factors and of the result; products
+        and sums are float32.
       kernel: One matrix per tap.
       bias: Added at the end.
     """
@@ -87,21 +89,21 @@ def doubled_conv3(
     bias: Float[Array, " d"],
     *,
     aligned: bool,
-    row: Int[Array, " h"] | None = None,
-    height: int | None = None,
+    strip: tuple[Int[Array, " h"], int] | None = None,
 ) -> Float[Array, "*b p q d"]:
     """Doubles both sides (`resize.double`), then convolves with 3x3, padding 1.
 
     Args:
-      x: Features; their dtype is that of the products and of the result.
+      x: Features; their dtype is that of the factors and of the result; products
+        and sums are float32.
       kernel: One matrix per tap.
       bias: Added at the end.
       aligned: Whether the corner pixels keep their place, see `resize.double`.
-      row: Where `x` is a strip: the index of its rows in the whole, see `strips.over_rows`.
-      height: Rows of the whole.
+      strip: Where `x` is a strip: the index of its rows in the whole (see `strips.over_rows`), and
+        the rows of the whole.
     """
-    height, width = height or x.shape[-3], x.shape[-2]
-    row = jnp.arange(height) if row is None else row
+    width = x.shape[-2]
+    row, height = (jnp.arange(x.shape[-3]), x.shape[-3]) if strip is None else strip
     down = resize.double_weights(row, height, aligned=aligned)
     across = resize.double_weights(jnp.arange(width), width, aligned=aligned)
     columns = [

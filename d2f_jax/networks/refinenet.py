@@ -60,7 +60,8 @@ class Head(nn.Module):
     Attributes:
       features: Channels of the first two convolutions.
       channels: Maps at the end.
-      strip: Rows of the result to run at a time, None for all. The result is the same.
+      strip: Rows of the result to run at a time, at least 32; None for all. The result is the same.
+        What the first convolution makes is held whole.
       dtype: Precision of the activations.
     """
 
@@ -76,20 +77,22 @@ class Head(nn.Module):
         narrow = layers.Parameters(self.features[1], name="conv2")(self.features[0])
         last = layers.Parameters(self.channels, 1, name="conv3")(self.features[1])
 
-        def double(x: Array, parameters: Any, *, aligned: bool) -> Array:
-            height = x.shape[1]
+        def enlarge(parts: list[Array], row: Array) -> Any:
+            return layers.doubled_conv3(parts[0], *wide, aligned=True, strip=(row, height))
 
-            def run(parts: list[Array], row: Array) -> Any:
-                return layers.doubled_conv3(
-                    parts[0], *parameters, aligned=aligned, row=row, height=height
-                )
+        def finish(parts: list[Array], row: Array) -> Any:
+            y = layers.doubled_conv3(parts[0], *narrow, aligned=False, strip=(row, 2 * height))
+            return layers.conv1(nn.relu(y), *last)
 
-            rows = self.strip and max(8, self.strip * height // whole)
-            return strips.over_rows(run, (x.astype(self.dtype),), rows=rows, halo=1)
+        height = x.shape[1]
+        x = strips.over_rows(enlarge, (x.astype(self.dtype),), rows=self._rows(4), halo=1)
+        return strips.over_rows(finish, (x,), rows=self._rows(2), halo=1)
 
-        whole = 4 * x.shape[1]
-        x = double(x, wide, aligned=True)
-        return layers.conv1(nn.relu(double(x, narrow, aligned=False)), *last)
+    def _rows(self, factor: int) -> int | None:
+        """Rows of a strip where one becomes `factor` of the result; under 8, most would be halo."""
+        if self.strip is None:
+            return None
+        return self.strip if self.strip < 1 else max(8, self.strip // factor)
 
 
 class RefineNet(nn.Module):

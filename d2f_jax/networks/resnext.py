@@ -21,7 +21,7 @@ class GroupedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b p q d"]:
-        """Convolves; on a CPU by dense kernels over many groups each, zero off their diagonal."""
+        """Convolves; on a CPU by dense kernels over a few groups each, zero off their diagonal."""
         each = x.shape[-1] // self.groups
         other = self.channels // self.groups
         init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -40,7 +40,7 @@ class GroupedConv(nn.Module):
         def dense(x, kernel):
             # XLA:CPU has no fast path for groups. Dense kernels of 16 channels run the fastest, as
             # larger ones are mostly zeros; but each takes time to compile, so there are 8 at most.
-            together = min(self.groups, max(16 // each, -(-self.groups // 8), 1))
+            together = min(self.groups, max(16 // each, -(-self.groups // 8)))
             parts = []
             for first in range(0, self.groups, together):
                 count = min(together, self.groups - first)
