@@ -52,7 +52,8 @@ def row(height: int, width: int) -> dict:
     code = f"from benchmarks import bench_memory; bench_memory.picture({height}, {width})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{height}x{width}: {done.stderr.strip().splitlines()[-1]}")
+        words = done.stderr.strip().splitlines() or ["no word, perhaps out of memory"]
+        raise ValueError(f"{height}x{width}: {words[-1]} (exit code {done.returncode})")
     taken = json.loads(done.stdout.splitlines()[-1])
     times = {"first_call_s": round(taken["seconds"], 4), **common.summary([taken["seconds"]])}
     measured = {

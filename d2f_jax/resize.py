@@ -85,11 +85,14 @@ def double_axis(
     axis %= x.ndim
     others = [other for other in range(x.ndim) if other != axis]
     back, ahead = (jnp.expand_dims(w.astype(x.dtype), others) for w in (back, ahead))
-    last = x.shape[axis] - 1
-    edge = jnp.zeros_like(
-        jax.lax.slice_in_dim(x, 0, 1, axis=axis)
-    )  # weight 0 at the picture's border; strips cut it
-    before = jnp.concatenate([edge, jax.lax.slice_in_dim(x, 0, last, axis=axis)], axis)
-    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, last + 1, axis=axis), edge], axis)
+    # The zeros that `moved` brings in have weight 0 at the picture's border; strips cut theirs off.
+    before, after = moved(x, axis, 1), moved(x, axis, -1)
     pair = jnp.stack([x + back * (before - x), x + ahead * (after - x)], axis=axis + 1)
     return pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+
+
+def moved(x: Float[Array, "..."], axis: int, by: int) -> Float[Array, "..."]:
+    """Moves along one axis by so many pixels, forward or (negative) back; zeros follow."""
+    padding = [(0, 0, 0)] * x.ndim
+    padding[axis] = (by, -by, 0)  # a negative width cuts
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), padding)

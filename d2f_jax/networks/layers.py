@@ -55,7 +55,7 @@ def conv1(
     """Convolves with 1x1 to few channels: a sum for each of them.
 
     Args:
-      x: Features; their dtype is that of the factors and of the result.
+      x: Features; their dtype is that of the factors and of the result. Sums are float32.
       kernel: One column per channel.
       bias: Added at the end.
     """
@@ -71,15 +71,14 @@ def conv3(
     """Convolves with 3x3, padding 1; fast where few channels come out.
 
     Args:
-      x: Features; their dtype is that of the factors and of the result; products
-        and sums are float32.
+      x: Features; their dtype is that of the factors and of the result. Sums are float32.
       kernel: One matrix per tap.
       bias: Added at the end.
     """
     matrix = jnp.moveaxis(kernel, 2, 0).reshape(x.shape[-1], -1)
     top, middle, bottom = jnp.split(_product(x, matrix), 3, axis=-1)
-    taps = jnp.split(_moved(top, -3, 1) + middle + _moved(bottom, -3, -1), 3, axis=-1)
-    total = _moved(taps[0], -2, 1) + taps[1] + _moved(taps[2], -2, -1)
+    taps = jnp.split(resize.moved(top, -3, 1) + middle + resize.moved(bottom, -3, -1), 3, axis=-1)
+    total = resize.moved(taps[0], -2, 1) + taps[1] + resize.moved(taps[2], -2, -1)
     return _finished(total, bias, x.dtype)
 
 
@@ -94,8 +93,7 @@ def doubled_conv3(
     """Doubles both sides (`resize.double`), then convolves with 3x3, padding 1.
 
     Args:
-      x: Features; their dtype is that of the factors and of the result; products
-        and sums are float32.
+      x: Features; their dtype is that of the factors and of the result. Sums are float32.
       kernel: One matrix per tap.
       bias: Added at the end.
       aligned: Whether the corner pixels keep their place, see `resize.double`.
@@ -129,11 +127,4 @@ def _finished(total: Array, bias: Array, dtype: DTypeLike) -> Array:
 def _sum_doubled(taps: Sequence[Array], axis: int, weights: tuple[Array, Array]) -> Array:
     """Doubles three taps along an axis and sums them, each moved to its place."""
     first, middle, last = (resize.double_axis(tap, axis, *weights) for tap in taps)
-    return _moved(first, axis, 1) + middle + _moved(last, axis, -1)
-
-
-def _moved(x: Array, axis: int, by: int) -> Array:
-    """Moves by a pixel; zeros follow."""
-    padding = [(0, 0, 0)] * x.ndim
-    padding[axis] = (by, -by, 0)  # a negative width cuts
-    return jax.lax.pad(x, jnp.zeros((), x.dtype), padding)
+    return resize.moved(first, axis, 1) + middle + resize.moved(last, axis, -1)

@@ -15,9 +15,9 @@ def test_the_head_may_run_in_strips(strip):
     x = jax.random.normal(jax.random.key(0), (2, 19, 6, 5))
     head = Head((4, 3), 2)
     variables = jax.jit(head.init)(jax.random.key(1), x)
-    out = head.clone(strip=strip).apply(variables, x)
+    out = jax.jit(head.clone(strip=strip).apply)(variables, x)
     assert out.shape == (2, 76, 24, 2)
-    np.testing.assert_allclose(out, head.apply(variables, x), atol=EXACT)
+    np.testing.assert_allclose(out, jax.jit(head.apply)(variables, x), atol=EXACT)
 
     def layer(x, name, features, size):
         return nn.Conv(features, size).apply({"params": variables["params"][name]}, x)
