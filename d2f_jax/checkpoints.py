@@ -1,14 +1,15 @@
 """Training checkpoints that survive: the only file that knows Orbax.
 
-A checkpoint holds the training state, the position in the data and a checksum of every array, and
-appears whole or not at all. The newest few are kept, and the best one by its score. (Weights to be
-shipped are safetensors, in `weights`.)
+A checkpoint holds the training state and the position in the data, and counts only with the
+checksums of all its files, written last. The newest few are kept, and the best one by its score.
+(Weights to be shipped are safetensors, in `weights`.)
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from d2f_jax import files
+
 _training: Any = ocp.training  # its annotations contradict one another
 _policies = _training.preservation_policies
 
 Report = Callable[[str], None]
 """Takes one line for the user."""
+
+_CHECKSUMS = "checksums.json"
 
 
 class Checkpoints:
@@ -82,12 +87,15 @@ class Checkpoints:
         Raises:
           ValueError: if it cannot be written, for a full disk say; all older ones are intact.
         """
-        parts = {"state": state, "data": data, "checksums": _checksums(state)}
         try:
-            self._orbax.save_checkpointables(step, parts, metrics={"score": score})
+            self._orbax.save_checkpointables(
+                step, {"state": state, "data": data}, metrics={"score": score}
+            )
+            self._write_checksums(step)
         except Exception as error:  # Orbax and TensorStore raise half a dozen kinds
             self._orbax.reload()  # it has already struck off those that this one would replace
-            kept = ", ".join(map(str, self.steps)) or "none"
+            whole = [s for s in self.steps if (self._folder(s) / _CHECKSUMS).exists()]
+            kept = ", ".join(map(str, whole)) or "none"
             raise ValueError(
                 f"{self.directory}: cannot save step {step}: {_first_line(error)}. Checkpoints "
                 f"already there are intact (steps: {kept}); make room and run the command again"
@@ -113,12 +121,13 @@ class Checkpoints:
         steps = self.steps
         for step in reversed(steps):
             try:
+                self._verify(step)
                 state = self._load(step, jax.tree.map(_abstract, like))
                 self._orbax.load_checkpointables(step, {"data": data})
             except Exception as error:  # as for saving
                 aside = self._move_aside(step)
                 report(
-                    f"skipped checkpoint {self.directory / str(step)}, torn or foreign "
+                    f"skipped checkpoint {self._folder(step)}, torn or foreign "
                     f"({_first_line(error)}); moved to {aside}"
                 )
             else:
@@ -138,16 +147,16 @@ class Checkpoints:
         """
         if step not in self.steps:
             raise ValueError(f"{self.directory}: no checkpoint of step {step}, only {self.steps}")
+        one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         try:
-            metadata: Any = self._orbax.checkpointables_metadata(step).metadata
-            one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            self._verify(step)
             like = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), metadata["state"]
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), self._metadata(step)
             )
             return self._load(step, like)
         except Exception as error:  # as for saving
             raise ValueError(
-                f"{self.directory / str(step)}: torn checkpoint ({_first_line(error)})"
+                f"{self._folder(step)}: torn checkpoint ({_first_line(error)})"
             ) from error
 
     def close(self) -> None:
@@ -155,16 +164,41 @@ class Checkpoints:
         with contextlib.suppress(Exception):  # what failed in the background was raised by `save`
             self._orbax.close()
 
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _metadata(self, step: int) -> Any:
+        metadata: Any = self._orbax.checkpointables_metadata(step).metadata
+        return metadata["state"]
+
     def _load(self, step: int, like: Any) -> Any:
+        # Orbax compares shapes too, but only in the midst of reading, where a fault leaves the
+        # reads of the other arrays hanging.
+        have, want = _shapes(self._metadata(step)), _shapes(like)
+        if have != want:
+            name = min(name for name, _ in have.items() ^ want.items())
+            raise ValueError(f"{name} is {have.get(name)} there and {want.get(name)} here")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of dtypes and shardings that `like` settles
-            loaded = self._orbax.load_checkpointables(step, {"state": like, "checksums": None})
-        state = loaded["state"]
-        have = _checksums(state)
-        if have != loaded["checksums"]:
-            wrong = [name for name, sum_ in loaded["checksums"].items() if have.get(name) != sum_]
-            raise ValueError(f"checksums differ in {len(wrong)} arrays, first {wrong[:1]}")
-        return state
+            return self._orbax.load_checkpointables(step, {"state": like})["state"]
+
+    def _write_checksums(self, step: int) -> None:
+        if jax.process_index() == 0:
+            content = json.dumps(_checksums(self._folder(step)), indent=0)
+            files.write_bytes(self._folder(step) / _CHECKSUMS, content.encode())
+
+    def _verify(self, step: int) -> None:
+        """Raises ValueError unless all files are as saved.
+
+        TensorStore does not notice every byte that has changed on the disk, and what it does
+        notice ends the reading as above.
+        """
+        folder = self._folder(step)
+        expected = json.loads(files.read_bytes(folder / _CHECKSUMS))
+        have = _checksums(folder)
+        wrong = sorted(name for name in expected if have.get(name) != expected[name])
+        if wrong:
+            raise ValueError(f"{len(wrong)} of its files changed or missing, first {wrong[0]}")
 
     def _move_aside(self, step: int) -> Path:
         aside = self.directory.parent / "unreadable" / str(step)
@@ -172,7 +206,7 @@ class Checkpoints:
             aside.parent.mkdir(exist_ok=True)
             while aside.exists():
                 aside = aside.with_name(aside.name + "_")
-            (self.directory / str(step)).rename(aside)
+            self._folder(step).rename(aside)
         self._orbax.reload()
         return aside
 
@@ -185,15 +219,24 @@ def _score(metrics: dict[str, float] | None) -> float:
     return (metrics or {}).get("score", -np.inf)
 
 
-def _checksums(state: Any) -> dict[str, int]:
-    """CRC-32 of every array: TensorStore does not notice a byte that has changed on the disk."""
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
-        "/".join(str(getattr(s, "key", getattr(s, "name", s))) for s in path): zlib.crc32(
-            np.ascontiguousarray(leaf).data
-        )
+        "/".join(str(getattr(s, "key", getattr(s, "name", s))) for s in path): leaf.shape
         for path, leaf in leaves
     }
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a checkpoint, by its name in the folder."""
+    sums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _CHECKSUMS:
+            with path.open("rb") as file:
+                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+                    file, "sha256"
+                ).hexdigest()
+    return sums
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,7 @@
+import gc
+import re
 import resource
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +106,37 @@ def test_a_state_of_another_network_is_not_taken(folder):
     saved = Checkpoints(folder)
     with pytest.raises(ValueError, match="none of its 3 checkpoints can be read"):
         saved.restore(other, data(), report=lambda line: None)
+    saved.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [(50_000, "files changed"), (3, r"w0 is \(50000,\) there")]
+)
+def test_a_refused_checkpoint_leaves_nothing_behind(tmp_path, monkeypatch, size, reason):
+    """Orbax leaves its other reads hanging if one fails, so it must not be the one to notice."""
+
+    def many(size):
+        return State(jnp.int32(1), {f"w{i}": jnp.arange(1.0 * size) for i in range(40)}, None)
+
+    left, said = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda fault: left.append(str(fault.object)))
+    saved = Checkpoints(tmp_path / "checkpoints")
+    saved.save(1, many(50_000), data(), score=0.0)
+    if size == 50_000:  # the other is whole, but of another network
+        damage(tmp_path / "checkpoints" / "1", flip_a_byte)
+    with pytest.raises(ValueError, match="none of its 1 checkpoints"):
+        saved.restore(many(size), data(), report=said.append)
+    assert re.search(reason, said[0])
+    saved.close()
+    gc.collect()
+    assert left == []
+
+
+def test_a_save_that_was_not_finished_does_not_count(folder):
+    (folder / "4" / "checksums.json").unlink()
+    saved, said = Checkpoints(folder), []
+    assert int(saved.restore(state(0), data(), report=said.append).step) == 3
+    assert "checksums.json: no such file" in said[0]
     saved.close()
 
 
