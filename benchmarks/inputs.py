@@ -45,7 +45,8 @@ def parameters(
       images: Pictures at working size, `b h w 3`.
       train: Whether batch normalisation uses the statistics of these pictures.
     """
-    params = pipeline.init(config, jax.random.key(0))
+    # The generator that compiles fastest: any values will do.
+    params = pipeline.init(config, jax.random.key(0, impl="rbg"))
     apply: Any = functools.partial(
         config.defocus_net.apply, train=train, mutable=["batch_stats"] if train else False
     )

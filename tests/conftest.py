@@ -14,6 +14,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def quick_key(seed: int) -> jax.Array:
+    """A key of the generator that compiles fastest, for networks whose values do not matter."""
+    return jax.random.key(seed, impl="rbg")
+
+
 def load_golden(name: str) -> dict[str, np.ndarray]:
     """Reads one file of reference values."""
     with np.load(GOLDEN / name) as file:

@@ -8,7 +8,7 @@ import pytest
 
 from d2f_jax import defocus
 from d2f_jax.networks.resnext import GroupedConv, ResNeXt
-from tests.conftest import load_golden
+from tests.conftest import load_golden, quick_key
 from tests.tolerances import EXACT, GOLDEN_NETWORK, TWIN
 
 TINY = ResNeXt(blocks=(1, 1, 1, 1), groups=4, width=8, group_width=2)
@@ -18,8 +18,13 @@ def tiny(**options):
     return defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4), **options)
 
 
-def init(net, image):
-    return jax.jit(net.init)(jax.random.key(1), image)
+def init(net):
+    return jax.jit(net.init)(quick_key(1), jnp.zeros((32, 32, 3)))
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return init(tiny())
 
 
 def test_equals_the_released_network(released_d2f):
@@ -29,10 +34,9 @@ def test_equals_the_released_network(released_d2f):
     np.testing.assert_allclose(ours, golden["defocus"], atol=GOLDEN_NETWORK)
 
 
-def test_leading_axes_and_sizes():
+def test_leading_axes_and_sizes(variables):
     net = tiny()
     images = jax.random.uniform(jax.random.key(0), (2, 3, 32, 64, 3))
-    variables = init(net, images[0, 0])
     maps = jax.jit(net.apply)(variables, images)
     assert maps.shape == (2, 3, 32, 64)
     np.testing.assert_allclose(maps[1, 2], jax.jit(net.apply)(variables, images[1, 2]), atol=TWIN)
@@ -43,7 +47,7 @@ def test_leading_axes_and_sizes():
 def test_six_channel_head_sums_to_one():
     net = tiny(channels=6)
     image = jax.random.uniform(jax.random.key(0), (32, 32, 3))
-    layers = jax.jit(net.apply)(init(net, image), image)
+    layers = jax.jit(net.apply)(init(net), image)
     assert layers.shape == (32, 32, 6)
     np.testing.assert_allclose(layers.sum(-1), 1, atol=EXACT)
     chex.assert_tree_all_finite(layers)
@@ -55,10 +59,9 @@ def test_expected_map_of_six_channels():
     np.testing.assert_allclose(defocus.from_layers(jnp.eye(6)[None])[0], expected, atol=EXACT)
 
 
-def test_batch_statistics_move_as_in_torch():
+def test_batch_statistics_move_as_in_torch(variables):
     net = tiny()
     image = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
-    variables = init(net, image)
     train = functools.partial(net.apply, train=True, mutable=["batch_stats"])
     _, moved = jax.jit(train)(variables, image)
     before = variables["batch_stats"]["encoder"]["bn1"]["mean"]
@@ -87,10 +90,9 @@ def test_grouped_convolution_by_dense_kernels(groups, stride):
     np.testing.assert_allclose(conv.apply(variables, x), expected, atol=TWIN)
 
 
-def test_rematerialisation_and_bfloat16_keep_the_map():
+def test_rematerialisation_and_bfloat16_keep_the_map(variables):
     net = tiny()
     image = jax.random.uniform(jax.random.key(0), (32, 32, 3))
-    variables = init(net, image)
     full = jax.jit(net.apply)(variables, image)
     remat = net.clone(encoder=TINY.clone(remat=True))
     np.testing.assert_allclose(jax.jit(remat.apply)(variables, image), full, atol=EXACT)

@@ -8,6 +8,7 @@ import pytest
 from d2f_jax import convert
 from d2f_jax.networks import efficientnet
 from d2f_jax.networks.efficientnet import DepthwiseConv, EfficientNetLite, Stage
+from tests.conftest import quick_key
 
 SMALL = (
     Stage(1, 3, 1, 1, 8),
@@ -125,7 +126,7 @@ def test_converted_weights_give_the_features_of_torch():
     tree = convert.convert(state, convert.efficientnet_rows(SMALL))
     net = EfficientNetLite(stages=SMALL, stem=8)
     image = rng.uniform(size=(1, 64, 96, 3)).astype(np.float32)
-    ours = net.apply(tree, jnp.asarray(image), False)
+    ours = jax.jit(net.apply, static_argnums=2)(tree, jnp.asarray(image), False)
     expected = _twin(state, image)
     assert [y.shape[1:3] for y in ours] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     for one, other in zip(ours, expected, strict=True):
@@ -135,7 +136,10 @@ def test_converted_weights_give_the_features_of_torch():
 def test_remat_changes_nothing():
     image = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3))
     net = EfficientNetLite(stages=SMALL, stem=8)
-    variables = net.init(jax.random.key(1), image, False)
-    again = net.clone(remat=True).apply(variables, image, False)
-    for one, other in zip(net.apply(variables, image, False), again, strict=True):
+    variables = jax.jit(net.init, static_argnums=2)(quick_key(1), image, False)
+    plain, again = (
+        jax.jit(module.apply, static_argnums=2)(variables, image, False)
+        for module in (net, net.clone(remat=True))
+    )
+    for one, other in zip(plain, again, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from d2f_jax import kernels, pipeline
 from d2f_jax.losses import LossWeights
 from tests import tolerances
+from tests.conftest import quick_key
 from train import features, loop, stage1, stage2, state
 from train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from train.export import Trained
@@ -28,7 +29,7 @@ def image():
 def start():
     """A stage 1 with its parameters and statistics."""
     stage = stage1.make_stage(CONFIG)
-    return stage, *stage.init(jax.random.key(0))
+    return stage, *stage.init(quick_key(0))
 
 
 def test_a_fresh_map_lies_inside_its_range(start, image):
@@ -100,7 +101,7 @@ def test_stage_2_moves_the_fusion_network_alone(start, image):
         CONFIG, optimizer=OptimizerConfig(trainable=("fusion",), rate=1e-2, warmup=0.0)
     )
     stage = stage2.make_stage(settings, Trained(CONFIG.model, params, stats, 0, {}))
-    both, stats = stage.init(jax.random.key(1))
+    both, stats = stage.init(quick_key(1))
     now = state.make_state(settings, both, stats, jax.random.key(2))
     batch = {"image": image, "bokeh": image[:, ::-1]}
     update = jax.jit(loop.make_update(stage, settings, both))
