@@ -16,15 +16,15 @@ def over_rows(
     rows: int | None,
     halo: int,
 ) -> Any:
-    """Maps `run` over strips of `rows` rows, each with `halo` more rows above and below.
+    """Maps `run` over strips of at most `rows` rows, each with `halo` more above and below.
 
     Args:
-      run: Takes the strips (one `... rows+2*halo w c` of each array, zero beyond the picture) and
-        the index of each of their rows in the picture, outside of [0, h) beyond it; returns an
-        array `... s*(rows+2*halo) v d` for a whole factor s, or a tree of such. Their first and
-        last `s*halo` rows are cut.
+      run: Takes the strips (one `... n+2*halo w c` of each array, zero beyond the picture) and the
+        index of each of their rows in the picture, outside of [0, h) beyond it; returns an array
+        `... s*(n+2*halo) v d` for a whole factor s, or a tree of such. Their first and last
+        `s*halo` rows are cut.
       arrays: Arrays `... h w c` with one height.
-      rows: Rows of a strip; None, or as many as there are, runs on exactly the given rows
+      rows: Rows of a strip at most; None, or as many as there are, runs on exactly the given rows
         at once, with nothing around them and nothing cut or made again for gradients.
       halo: Rows that a row's result depends on, to either side.
 
@@ -39,6 +39,7 @@ def over_rows(
         return run(list(arrays), jnp.arange(height))
     if rows < 1:
         raise ValueError(f"strip is None or at least 1 row, got {rows}")
+    rows = -(-height // -(-height // rows))  # no more strips than needed, all of one size
 
     @jax.checkpoint  # gradients make the intermediates of a strip again
     def strip(top: Array) -> Any:
