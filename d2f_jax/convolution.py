@@ -1,4 +1,4 @@
-"""Convolution of image planes with large kernels through the FFT, and its direct twin.
+"""Convolution of image planes with one kernel: through the FFT, or directly where it is small.
 
 Planes are channels-first here (`... c h w`), so that each transform runs over contiguous memory.
 A circular transform of a picture padded by the kernel's radius is exact inside the picture: what
@@ -13,6 +13,7 @@ from jaxtyping import Complex, Float
 from d2f_jax.types import Padding
 
 _PAD_MODES = {"reflect": "reflect", "edge": "edge", "zero": "constant"}
+_DIRECT_SIZE = 7  # of the largest kernel that is faster without transforms
 
 
 def fast_size(size: int) -> int:
@@ -108,6 +109,8 @@ def convolve(
     height, width = planes.shape[-2:]
     radius = kernel.shape[-1] // 2
     padded = pad(planes, radius, padding)
+    if kernel.shape[-1] <= _DIRECT_SIZE:
+        return _sum_of_shifted(padded, kernel)
     grid = (fast_size(padded.shape[-2]), fast_size(padded.shape[-1]))
     spectrum = kernel_spectrum(kernel, grid)
     blurred = unpack(convolve_packed(pack(pad_to(padded, grid)), spectrum), planes.shape[-3])
@@ -121,12 +124,15 @@ def convolve_reference(
     padding: Padding = "reflect",
 ) -> Float[Array, "*b c h w"]:
     """The obvious twin of `convolve`: pads by the radius and sums shifted copies."""
-    height, width = planes.shape[-2:]
-    side = kernel.shape[-1]
-    radius = side // 2
+    radius = kernel.shape[-1] // 2
     border = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
-    padded = jnp.pad(planes, border, mode=_PAD_MODES[padding])
-    total = jnp.zeros_like(planes)
+    return _sum_of_shifted(jnp.pad(planes, border, mode=_PAD_MODES[padding]), kernel)
+
+
+def _sum_of_shifted(padded: Array, kernel: Array) -> Array:
+    side = kernel.shape[-1]
+    height, width = (length - side + 1 for length in padded.shape[-2:])
+    total = jnp.zeros((*padded.shape[:-2], height, width), padded.dtype)
     for dy in range(side):
         for dx in range(side):
             # A convolution: the kernel is mirrored against the picture.

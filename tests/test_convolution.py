@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from d2f_jax import convolution, kernels
 from tests.tolerances import EXACT, TWIN
 
 
-@pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
+@pytest.mark.parametrize(
+    ("padding", "mode"), [("reflect", "mirror"), ("edge", "nearest"), ("zero", "constant")]
+)
 @pytest.mark.parametrize(
     ("channels", "height", "width", "radius"),
-    [(1, 9, 40, 8), (2, 17, 12, 3), (3, 20, 23, 0), (5, 31, 9, 1), (4, 16, 16, 5)],
+    [(1, 9, 40, 8), (2, 17, 12, 3), (3, 20, 23, 0), (5, 31, 9, 1), (4, 16, 16, 5), (3, 12, 11, 4)],
 )
-def test_equals_the_direct_sum(channels, height, width, radius, padding):
+def test_equals_its_twin_and_scipy(channels, height, width, radius, padding, mode):
     rng = np.random.default_rng(radius)
     planes = jnp.asarray(rng.standard_normal((channels, height, width)), jnp.float32)
     size = 2 * radius + 1
@@ -23,6 +26,8 @@ def test_equals_the_direct_sum(channels, height, width, radius, padding):
     fast = convolution.convolve(planes, kernel, padding=padding)
     slow = convolution.convolve_reference(planes, kernel, padding=padding)
     np.testing.assert_allclose(fast, slow, atol=TWIN)
+    theirs = ndimage.convolve(np.asarray(planes), np.asarray(kernel)[None], mode=mode)
+    np.testing.assert_allclose(fast, theirs, atol=TWIN)
 
 
 def test_identity_and_shift():
@@ -41,9 +46,10 @@ def test_pack_and_unpack(channels):
     np.testing.assert_array_equal(convolution.unpack(packed, channels), planes)
 
 
-def test_gradient_is_the_correlation():
+@pytest.mark.parametrize("side", [5, 9])
+def test_gradient_is_the_correlation(side):
     """Away from borders the transposed convolution is the one with the mirrored kernel."""
-    kernel = jnp.asarray(np.random.default_rng(0).random((5, 5)), jnp.float32)
+    kernel = jnp.asarray(np.random.default_rng(0).random((side, side)), jnp.float32)
     probe = jnp.zeros((1, 20, 20)).at[0, 10, 9].set(1.0)
 
     def loss(planes):

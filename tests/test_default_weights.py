@@ -29,6 +29,13 @@ def test_they_say_what_they_are_and_are_small(model):
     assert len(model.metadata["sha256"]) == 64
 
 
+def test_they_fit_their_architecture(tmp_path):
+    """As `pipeline.load` asks of all files but its own."""
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(pipeline.DEFAULT_WEIGHTS.read_bytes())
+    assert pipeline.load(copy).config == pipeline.load().config
+
+
 def test_the_otter_is_sharp_and_the_rest_is_not(otter):
     image, out = otter
     rows, columns = out.defocus.shape
