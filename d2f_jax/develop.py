@@ -7,6 +7,7 @@ Two renderers: `through_lens` follows the light of a map through an ideal lens (
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -188,7 +189,7 @@ def through_d2f(
     """
     check_size(photo)
     height, width = photo.image.shape[:2]
-    image = jnp.asarray(photo.image)
+    image = jax.device_put(photo.image)  # shares the memory on a CPU, where jnp.asarray copies
     if photo.linear:
         image = color.linear_to_srgb(jnp.clip(image, 0, 1))
     options: dict[str, Any] = {"blur": blur.amount}

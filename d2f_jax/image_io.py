@@ -95,7 +95,7 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
     alpha = pixels[..., 3] if pixels.shape[-1] == 4 else None
     height, width = pixels.shape[:2]
     return Photo(
-        np.ascontiguousarray(pixels[..., :3]),
+        _aligned(pixels[..., :3]),
         None if alpha is None else np.ascontiguousarray(alpha),
         bits,
         metadata.cleaned(tags, (height, width)),
@@ -135,7 +135,6 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
         pixels = pixels * photo.alpha[..., None] + 1 - photo.alpha[..., None]
     elif photo.alpha is not None:
         pixels = np.concatenate([pixels, photo.alpha[..., None]], axis=-1)
-    pixels = np.clip(pixels, 0, 1)
     try:
         if suffix in (".tif", ".tiff"):
             data = _encode_tiff(pixels, photo)
@@ -283,8 +282,22 @@ def _read_exr(path: Path) -> Photo:
     return Photo(np.maximum(image, 0), channels.get("A"), 32, linear=True)
 
 
+def _aligned(pixels: np.ndarray) -> np.ndarray:
+    """A float32 copy at a multiple of 64 bytes, where JAX shares the memory instead of copying."""
+    size = 4 * pixels.size
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    out = room[start : start + size].view(np.float32).reshape(pixels.shape)
+    out[...] = pixels
+    return out
+
+
 def _quantised(pixels: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    return np.rint(pixels * np.iinfo(dtype).max).astype(dtype)
+    out = np.empty(pixels.shape, dtype)
+    for top in range(0, len(pixels), 256):  # in strips, for a whole copy would be four times this
+        rows = slice(top, top + 256)
+        out[rows] = np.rint(np.clip(pixels[rows], 0, 1) * np.iinfo(dtype).max)
+    return out
 
 
 def _encode_pillow(pixels: np.ndarray, photo: Photo, suffix: str) -> bytes:
@@ -322,6 +335,8 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def _encode_tiff(pixels: np.ndarray, photo: Photo) -> bytes:
     if photo.bits < 32:
         pixels = _quantised(pixels, np.uint16 if photo.bits > 8 else np.uint8)
+    else:
+        pixels = np.clip(pixels, 0, 1)
     out = io.BytesIO()
     tifffile.imwrite(
         out,

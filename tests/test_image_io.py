@@ -3,6 +3,7 @@ import os
 import warnings
 
 import imagecodecs
+import jax
 import numpy as np
 import OpenEXR
 import pytest
@@ -52,6 +53,15 @@ def test_eight_bits_come_back(tmp_path, name, tolerance):
     assert back.alpha is None
     np.testing.assert_allclose(back.image, image, atol=tolerance + 1e-6)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_tall_pictures_come_back_and_jax_shares_their_memory(tmp_path):
+    image = as_8bit(scene(600, 20)) / np.float32(255)
+    write_photo(tmp_path / "a.png", Photo(image * 1.2 - 0.1))
+    back = read_photo(tmp_path / "a.png").image
+    np.testing.assert_allclose(back, np.clip(image * 1.2 - 0.1, 0, 1), atol=0.51 / 255)
+    shared = jax.device_put(back, jax.devices("cpu")[0])
+    assert shared.unsafe_buffer_pointer() == back.ctypes.data
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
