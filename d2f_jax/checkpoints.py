@@ -1,8 +1,8 @@
 """Training checkpoints that survive: the only file that knows Orbax.
 
-A checkpoint holds the training state and the position in the data, and counts only with the
-checksums of all its files, written last. The newest few are kept, and the best one by its score.
-(Weights to be shipped are safetensors, in `weights`.)
+A checkpoint holds the training state and the position in the data. It counts once the checksums of
+all its files are written; only then older ones go, except for the newest few and the best by its
+score. (Weights to be shipped are safetensors, in `weights`.)
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from d2f_jax import files
 
 _training: Any = ocp.training  # its annotations contradict one another
-_policies = _training.preservation_policies
 
 Report = Callable[[str], None]
 """Takes one line for the user."""
@@ -50,19 +50,17 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         if not writable and not self.directory.is_dir():
             raise ValueError(f"{self.directory}: no checkpoints there")
+        self._keep = keep
         self._orbax = _training.Checkpointer(
             self.directory,
             save_decision_policy=_training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=_policies.AnyPreservationPolicy(
-                [_policies.LatestN(keep), _policies.BestN(get_metric_fn=_score, n=1)]
-            ),
             cleanup_tmp_directories=writable,
         )
 
     @property
     def steps(self) -> list[int]:
-        """Steps of all checkpoints, oldest first."""
-        return [checkpoint.step for checkpoint in self._orbax.checkpoints]
+        """Steps of all checkpoints that were saved to the end, oldest first."""
+        return [checkpoint.step for checkpoint in self._saved()]
 
     @property
     def best(self) -> int:
@@ -71,9 +69,10 @@ class Checkpoints:
         Raises:
           ValueError: if there are no checkpoints.
         """
-        if not self.steps:
+        saved = self._saved()
+        if not saved:
             raise ValueError(f"{self.directory}: no checkpoints there")
-        return max(self._orbax.checkpoints, key=lambda c: (_score(c.metrics), c.step)).step
+        return max(saved, key=lambda c: (_score(c.metrics), c.step)).step
 
     def save(self, step: int, state: Any, data: Any, *, score: float) -> None:
         """Writes a checkpoint and waits for it; older ones go only once it is whole.
@@ -92,10 +91,11 @@ class Checkpoints:
                 step, {"state": state, "data": data}, metrics={"score": score}
             )
             self._write_checksums(step)
+            for old in {*self.steps[: -self._keep]} - {self.best}:
+                self._orbax.delete(old)
         except Exception as error:  # Orbax and TensorStore raise half a dozen kinds
-            self._orbax.reload()  # it has already struck off those that this one would replace
-            whole = [s for s in self.steps if (self._folder(s) / _CHECKSUMS).exists()]
-            kept = ", ".join(map(str, whole)) or "none"
+            self._orbax.reload()
+            kept = ", ".join(map(str, self.steps)) or "none"
             raise ValueError(
                 f"{self.directory}: cannot save step {step}: {_first_line(error)}. Checkpoints "
                 f"already there are intact (steps: {kept}); make room and run the command again"
@@ -104,8 +104,8 @@ class Checkpoints:
     def restore(self, like: Any, data: Any, *, report: Report) -> Any | None:
         """Loads the newest good checkpoint and sets the data to its position.
 
-        A torn or foreign one is reported and moved aside to the folder `unreadable` beside this
-        one, so that its step can be saved again.
+        One that is torn, foreign or was not saved to the end is reported and moved aside to the
+        folder `unreadable` beside this one, so that its step can be saved again.
 
         Args:
           like: State of the same structure, shapes and shardings.
@@ -113,13 +113,15 @@ class Checkpoints:
           report: Takes the reason for each checkpoint that is skipped.
 
         Returns:
-          The state, or None if there are no checkpoints at all.
+          The state, or None if no checkpoint was ever saved to the end.
 
         Raises:
           ValueError: if there are checkpoints and none can be read.
         """
-        steps = self.steps
-        for step in reversed(steps):
+        saved = self.steps
+        for step in sorted(
+            (checkpoint.step for checkpoint in self._orbax.checkpoints), reverse=True
+        ):
             try:
                 self._verify(step)
                 state = self._load(step, jax.tree.map(_abstract, like))
@@ -132,9 +134,9 @@ class Checkpoints:
                 )
             else:
                 return state
-        if steps:
+        if saved:
             raise ValueError(
-                f"{self.directory}: none of its {len(steps)} checkpoints can be read (see above); "
+                f"{self.directory}: none of its {len(saved)} checkpoints can be read (see above); "
                 "choose another work folder to start anew"
             )
         return None
@@ -182,23 +184,39 @@ class Checkpoints:
             warnings.simplefilter("ignore")  # of dtypes and shardings that `like` settles
             return self._orbax.load_checkpointables(step, {"state": like})["state"]
 
+    def _saved(self) -> list[Any]:
+        return [c for c in self._orbax.checkpoints if (self._folder(c.step) / _CHECKSUMS).exists()]
+
     def _write_checksums(self, step: int) -> None:
-        if jax.process_index() == 0:
+        def write() -> None:
             content = json.dumps(_checksums(self._folder(step)), indent=0)
             files.write_bytes(self._folder(step) / _CHECKSUMS, content.encode())
+
+        _by_the_first_process(write)
 
     def _verify(self, step: int) -> None:
         """Raises ValueError unless all files are as saved.
 
-        TensorStore does not notice every byte that has changed on the disk, and what it does
-        notice ends the reading as above.
+        TensorStore does not notice every byte that has changed on the disk, and where it does, the
+        reads of the other arrays are left hanging.
         """
-        folder = self._folder(step)
-        expected = json.loads(files.read_bytes(folder / _CHECKSUMS))
-        have = _checksums(folder)
-        wrong = sorted(name for name in expected if have.get(name) != expected[name])
-        if wrong:
-            raise ValueError(f"{len(wrong)} of its files changed or missing, first {wrong[0]}")
+
+        def compare() -> None:
+            folder = self._folder(step)
+            if not (folder / _CHECKSUMS).exists():
+                raise ValueError(f"not saved to the end, it has no {_CHECKSUMS}")
+            try:
+                expected = dict(json.loads((folder / _CHECKSUMS).read_bytes()))
+            except (ValueError, TypeError):
+                expected = {}
+            if not expected:
+                raise ValueError(f"{_CHECKSUMS} is damaged")
+            have = _checksums(folder)
+            wrong = sorted(name for name in expected if have.get(name) != expected[name])
+            if wrong:
+                raise ValueError(f"{len(wrong)} of its files changed or missing, first {wrong[0]}")
+
+        _by_the_first_process(compare)
 
     def _move_aside(self, step: int) -> Path:
         aside = self.directory.parent / "unreadable" / str(step)
@@ -209,6 +227,21 @@ class Checkpoints:
             self._folder(step).rename(aside)
         self._orbax.reload()
         return aside
+
+
+def _by_the_first_process(run: Callable[[], None]) -> None:
+    """Runs it there; if it fails, all processes fail, or the others would wait for that one."""
+    fault: Exception | None = None
+    if jax.process_index() == 0:
+        try:
+            run()
+        except (OSError, ValueError) as error:
+            fault = error
+    failed = fault is not None
+    if jax.process_count() > 1:
+        failed = bool(multihost_utils.broadcast_one_to_all(np.int32(failed)))
+    if failed:
+        raise fault or ValueError("refused by the first process")
 
 
 def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:

@@ -189,7 +189,7 @@ def through_d2f(
     """
     check_size(photo)
     height, width = photo.image.shape[:2]
-    image = jax.device_put(photo.image)  # shares the memory on a CPU, where jnp.asarray copies
+    image = jax.device_put(photo.image)  # shares memory on a CPU, jnp.asarray copies
     if photo.linear:
         image = color.linear_to_srgb(jnp.clip(image, 0, 1))
     options: dict[str, Any] = {"blur": blur.amount}

@@ -294,7 +294,7 @@ def _aligned(pixels: np.ndarray) -> np.ndarray:
 
 def _quantised(pixels: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
     out = np.empty(pixels.shape, dtype)
-    for top in range(0, len(pixels), 256):  # in strips, for a whole copy would be four times this
+    for top in range(0, len(pixels), 256):  # a whole copy in float32 is up to four times this
         rows = slice(top, top + 256)
         out[rows] = np.rint(np.clip(pixels[rows], 0, 1) * np.iinfo(dtype).max)
     return out

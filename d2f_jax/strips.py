@@ -39,7 +39,7 @@ def over_rows(
         return run(list(arrays), jnp.arange(height))
     if rows < 1:
         raise ValueError(f"strip is None or at least 1 row, got {rows}")
-    rows = -(-height // -(-height // rows))  # no more strips than needed, all of one size
+    rows = -(-height // -(-height // rows))  # as many strips, but the last repeats little
 
     @jax.checkpoint  # gradients make the intermediates of a strip again
     def strip(top: Array) -> Any:

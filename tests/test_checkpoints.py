@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from d2f_jax import files
 from d2f_jax.checkpoints import Checkpoints
 
 
@@ -110,9 +111,14 @@ def test_a_state_of_another_network_is_not_taken(folder):
 
 
 @pytest.mark.parametrize(
-    ("size", "reason"), [(50_000, "files changed"), (3, r"w0 is \(50000,\) there")]
+    ("change", "size", "reason"),
+    [
+        (flip_a_byte, 50_000, "1 of its files changed"),
+        (cut_in_half, 50_000, "1 of its files changed"),
+        (None, 3, r"w0 is \(50000,\) there and \(3,\) here"),
+    ],
 )
-def test_a_refused_checkpoint_leaves_nothing_behind(tmp_path, monkeypatch, size, reason):
+def test_a_refused_checkpoint_leaves_nothing_behind(tmp_path, monkeypatch, change, size, reason):
     """Orbax leaves its other reads hanging if one fails, so it must not be the one to notice."""
 
     def many(size):
@@ -122,8 +128,8 @@ def test_a_refused_checkpoint_leaves_nothing_behind(tmp_path, monkeypatch, size,
     monkeypatch.setattr(sys, "unraisablehook", lambda fault: left.append(str(fault.object)))
     saved = Checkpoints(tmp_path / "checkpoints")
     saved.save(1, many(50_000), data(), score=0.0)
-    if size == 50_000:  # the other is whole, but of another network
-        damage(tmp_path / "checkpoints" / "1", flip_a_byte)
+    if change:
+        damage(tmp_path / "checkpoints" / "1", change)
     with pytest.raises(ValueError, match="none of its 1 checkpoints"):
         saved.restore(many(size), data(), report=said.append)
     assert re.search(reason, said[0])
@@ -132,11 +138,38 @@ def test_a_refused_checkpoint_leaves_nothing_behind(tmp_path, monkeypatch, size,
     assert left == []
 
 
-def test_a_save_that_was_not_finished_does_not_count(folder):
-    (folder / "4" / "checksums.json").unlink()
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1", b"[]", b"7", b"\xff\xfe"])
+def test_damaged_checksums_are_named(folder, content):
+    (folder / "4" / "checksums.json").write_bytes(content)
     saved, said = Checkpoints(folder), []
     assert int(saved.restore(state(0), data(), report=said.append).step) == 3
-    assert "checksums.json: no such file" in said[0]
+    assert "checksums.json is damaged" in said[0]
+    saved.close()
+
+
+@pytest.mark.parametrize("before", [[], [1, 2]])
+def test_a_save_that_ends_early_costs_nothing(tmp_path, monkeypatch, before):
+    """The disk is full when all is written but the checksums; the new one would be the best."""
+    saved, said = Checkpoints(tmp_path / "checkpoints", keep=1), []
+    for step in before:
+        saved.save(step, state(step), data(), score=float(step))
+
+    def fail(path, content):
+        raise ValueError(f"{path}: no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(files, "write_bytes", fail)
+        kept = "2" if before else "none"
+        with pytest.raises(ValueError, match=rf"no space left.*intact .steps: {kept}"):
+            saved.save(3, state(3), data(), score=9.0)
+    assert saved.steps == before[-1:]
+    saved.close()
+    saved = Checkpoints(tmp_path / "checkpoints", keep=1)
+    restored = saved.restore(state(0), data(), report=said.append)
+    assert restored is None if not before else int(restored.step) == 2
+    assert "not saved to the end" in said[0]
+    saved.save(3, state(3), data(), score=9.0)
+    assert saved.steps == [3]
     saved.close()
 
 
