@@ -140,7 +140,7 @@ def test_batches_vmap_tiles_and_layer_batch_agree(photograph):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"layer_batch": 3}, {"tile": 64}])
+@pytest.mark.parametrize("options", [{}, {"tile": 64}])
 def test_gradients_match_finite_differences(options):
     """In float64, where a step is too small to cross a kink between layers; float32 must agree."""
     image, disparity = smooth_scene()
@@ -175,6 +175,26 @@ def test_gradients_match_finite_differences(options):
     for low, high in zip(single, double, strict=True):
         difference = np.linalg.norm(np.ravel(np.asarray(low) - np.asarray(high)))
         assert difference < 0.02 * np.linalg.norm(np.ravel(np.asarray(high)))
+
+
+@pytest.mark.slow
+def test_gradients_of_several_layers_at_a_time():
+    """The same as of one at a time, which finite differences confirm."""
+    image, disparity = smooth_scene()
+    probe = np.random.default_rng(0).standard_normal(image.shape).astype(np.float32)
+
+    def slope(layer_batch):
+        def loss(image, disparity, focus, blur):
+            options = {"encoding": "linear", "max_radius": 8.0, "layer_batch": layer_batch}
+            bokeh = render.lens_blur(image, disparity, focus=focus, blur=blur, **options)
+            return jnp.sum(bokeh * probe)
+
+        inputs = jnp.asarray(image), jnp.asarray(disparity), jnp.asarray(0.31), jnp.asarray(9.7)
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*inputs)
+
+    for ours, expected in zip(slope(3), slope(1), strict=True):
+        difference = np.linalg.norm(np.ravel(ours - expected))
+        assert difference < 1e-4 * np.linalg.norm(np.ravel(expected))
 
 
 @pytest.mark.slow
