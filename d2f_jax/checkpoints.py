@@ -124,6 +124,7 @@ class Checkpoints:
         ):
             try:
                 self._verify(step)
+                self._check_shapes(step, like)
                 state = self._load(step, jax.tree.map(_abstract, like))
                 self._orbax.load_checkpointables(step, {"data": data})
             except Exception as error:  # as for saving
@@ -173,13 +174,18 @@ class Checkpoints:
         metadata: Any = self._orbax.checkpointables_metadata(step).metadata
         return metadata["state"]
 
-    def _load(self, step: int, like: Any) -> Any:
-        # Orbax compares shapes too, but only in the midst of reading, where a fault leaves the
-        # reads of the other arrays hanging.
+    def _check_shapes(self, step: int, like: Any) -> None:
+        """Raises ValueError if the arrays differ in name or shape.
+
+        Orbax compares them too, but only in the midst of reading, where a fault leaves the reads of
+        the other arrays hanging.
+        """
         have, want = _shapes(self._metadata(step)), _shapes(like)
         if have != want:
             name = min(name for name, _ in have.items() ^ want.items())
             raise ValueError(f"{name} is {have.get(name)} there and {want.get(name)} here")
+
+    def _load(self, step: int, like: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of dtypes and shardings that `like` settles
             return self._orbax.load_checkpointables(step, {"state": like})["state"]
@@ -255,8 +261,7 @@ def _score(metrics: dict[str, float] | None) -> float:
 def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
-        "/".join(str(getattr(s, "key", getattr(s, "name", s))) for s in path): leaf.shape
-        for path, leaf in leaves
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves
     }
 
 
