@@ -1,6 +1,6 @@
 """Times the blur of one layer: three planes with one kernel, 512x768, by the size of the kernel.
 
-Ours is `d2f_jax.convolution.convolve`; PyTorch convolves directly, depthwise with reflected borders
+Ours is `render.convolution.convolve`; PyTorch convolves directly, depthwise with reflected borders
 as the authors' code does, and, as the strong one, by FFT.
 """
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from d2f_jax import convolution, kernels
+from d2f_jax.render import convolution, kernels
 
 SIZES = (3, 7, 15, 33, 69)
 

@@ -33,7 +33,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.metrics import structural_similarity
 
 from benchmarks import peers
-from d2f_jax import color, highlights, render
+from d2f_jax import color, render
+from d2f_jax.render import highlights
 
 
 class Sample(NamedTuple):

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from d2f_jax import cli, develop, pipeline
+from d2f_jax import cli, pipeline
+from d2f_jax.photo import develop
 
 SIZES = ((4000, 6000), (8192, 12288))
 

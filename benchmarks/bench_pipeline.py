@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import torch
 
 from benchmarks.bench_render import renderer
-from d2f_jax import budget, fusion, pipeline, resize
+from d2f_jax import budget, pipeline
+from d2f_jax.models import architectures, fusion, resize
 
 TOLERANCE = 2e-4  # of the tests against the released code
 
@@ -29,7 +30,7 @@ def main(options: argparse.Namespace) -> Path:
     common.equal_footing()
     height, width = (384, 512) if options.quick else (1024, 1536)
     image = inputs.photograph(height, width)
-    config = pipeline.D2FConfig()
+    config = architectures.D2FConfig()
     small = resize.bilinear(image, pipeline.working_size(height, width))
     d2f = pipeline.D2F(config, inputs.parameters(config, small[None]), {})
     theirs, notes = _torch_pipelines(d2f, options)
@@ -44,7 +45,7 @@ def main(options: argparse.Namespace) -> Path:
     rows.append(run(f"renderer, {photo}", _renderer(d2f, image, theirs, checkout)))
     rows.append(run(f"fusion, {photo}", _fusion(d2f, image, theirs, checkout)))
     if common.device() == "gpu":
-        half = pipeline.D2F(pipeline.with_precision(config, jnp.bfloat16), d2f.params, {})
+        half = pipeline.D2F(architectures.with_precision(config, jnp.bfloat16), d2f.params, {})
         contenders = _whole(half, image, theirs, None, autocast=True)
         rows.append(run(f"whole, bfloat16 networks, {photo}", contenders, tolerance=0.2))
     return common.save("pipeline", options, rows, notes)

@@ -16,7 +16,9 @@ from benchmarks import common, inputs, official, torch_baseline  # isort: skip  
 import jax
 import torch
 
-from d2f_jax import budget, kernels, pipeline, render
+from d2f_jax import budget, render
+from d2f_jax.models import architectures
+from d2f_jax.render import kernels
 
 MEGAPIXELS = (0.25, 1, 4, 12, 24)
 
@@ -115,8 +117,8 @@ def _torch_renderers(options: argparse.Namespace) -> dict[str, Callable[..., tor
         common.STRONG: torch_baseline.FastRenderer().to(place),
     }
     if options.official:
-        config = pipeline.D2FConfig()
-        params = pipeline.init(config, jax.random.key(0))
+        config = architectures.D2FConfig()
+        params = architectures.init(config, jax.random.key(0))
         checkout = official.load(options.official, params._asdict())
         renderers[common.OFFICIAL] = checkout.render
     return renderers

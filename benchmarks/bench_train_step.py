@@ -20,7 +20,7 @@ import optax
 import torch
 
 from benchmarks.bench_render import renderer
-from d2f_jax import pipeline, radiance
+from d2f_jax.models import architectures, radiance
 
 RATE = 1e-4
 
@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> Path:
     batch, side = (4, 512) if common.device() == "gpu" else (2, 128)
     images = jnp.stack([inputs.photograph(side, side, seed=n) for n in range(batch)])
     targets = jnp.stack([inputs.photograph(side, side, seed=9 + n) for n in range(batch)])
-    config = pipeline.D2FConfig()
+    config = architectures.D2FConfig()
     params = inputs.parameters(config, images, train=True)
 
     contenders = [
@@ -65,7 +65,7 @@ def main(options: argparse.Namespace) -> Path:
 class Ours:
     """A step that carries its state along and returns the loss and the gradients' norm."""
 
-    def __init__(self, config: pipeline.D2FConfig, params: pipeline.D2FParams) -> None:
+    def __init__(self, config: architectures.D2FConfig, params: architectures.D2FParams) -> None:
         self.optimizer = optax.adam(RATE)
         # The step gives its buffers away, so it starts from copies.
         copies = jax.tree.map(jnp.array, (params.defocus, params.radiance))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from d2f_jax import pipeline
+from d2f_jax.models import architectures
 
 
 def photograph(height: int, width: int, *, seed: int = 0) -> Array:
@@ -33,8 +33,8 @@ def weight_map(height: int, width: int, *, seed: int = 2) -> Array:
 
 
 def parameters(
-    config: pipeline.D2FConfig, images: Array, *, train: bool = False
-) -> pipeline.D2FParams:
+    config: architectures.D2FConfig, images: Array, *, train: bool = False
+) -> architectures.D2FParams:
     """Random parameters whose defocus map of these pictures spans [0.02, 0.98].
 
     The last layer of the defocus network is scaled for it; otherwise the map of an untrained
@@ -46,7 +46,7 @@ def parameters(
       train: Whether batch normalisation uses the statistics of these pictures.
     """
     # The generator that compiles fastest: any values will do.
-    params = pipeline.init(config, jax.random.key(0, impl="rbg"))
+    params = architectures.init(config, jax.random.key(0, impl="rbg"))
     apply: Any = functools.partial(
         config.defocus_net.apply, train=train, mutable=["batch_stats"] if train else False
     )

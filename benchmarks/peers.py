@@ -13,7 +13,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from d2f_jax import convolution, kernels, render
+from d2f_jax import render
+from d2f_jax.render import convolution, kernels
 from d2f_jax.types import LayerOrder
 
 

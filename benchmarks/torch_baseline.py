@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from d2f_jax import convert
-from d2f_jax.convolution import fast_size
-from d2f_jax.kernels import PAPER_SIZES, soft_disk
+from d2f_jax.models import convert
+from d2f_jax.render.convolution import fast_size
+from d2f_jax.render.kernels import PAPER_SIZES, soft_disk
 
 _EPSILON = 1e-10
 _SHARPNESS = 100.0
@@ -350,7 +350,7 @@ def state_dict(params: Mapping[str, Any]) -> dict[str, Tensor]:
     """Our parameters under the keys of the released checkpoints: `convert`'s tables backwards.
 
     Args:
-      params: Variables by network, `pipeline.D2FParams._asdict()`.
+      params: Variables by network, `architectures.D2FParams._asdict()`.
 
     Returns:
       State dict of `Pipeline`.

@@ -212,14 +212,14 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
     if isinstance(options, Convert):
         if options.out.resolve() in (options.stage1.resolve(), options.stage2.resolve()):
             raise ValueError(f"{options.out}: would replace a checkpoint; name another file")
-        from d2f_jax import convert
+        from d2f_jax.models import convert
 
         convert.convert_checkpoints(options.stage1, options.stage2, options.out)
         print(options.out)
         return 0
 
     if isinstance(options, Evaluate):
-        from d2f_jax import evaluation
+        from d2f_jax.training import evaluation
 
         scores = evaluation.evaluate_folders(options.predictions, options.truths)
         if options.output is not None:
@@ -227,7 +227,7 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
         print(scores.table())
         return 0
 
-    from d2f_jax import batch
+    from d2f_jax.photo import batch
 
     return batch.run(
         options.images,

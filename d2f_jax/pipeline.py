@@ -6,21 +6,20 @@ and image, for use inside other jitted code.
 
 import functools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 
-from d2f_jax import budget, fusion, kernels, radiance, render, resize, strips, weights
-from d2f_jax import defocus as hallucination
-from d2f_jax.networks.efficientnet import EfficientNetLite
-from d2f_jax.networks.resnext import ResNeXt
+from d2f_jax import budget, render
+from d2f_jax.models import architectures, fusion, radiance, resize, strips, weights
+from d2f_jax.models import defocus as hallucination
+from d2f_jax.render import kernels
 from d2f_jax.types import Kernels
 
 
@@ -42,87 +41,7 @@ class D2FOutput(NamedTuple):
     fusion_mask: Float[Array, "*b h w"]
 
 
-class D2FParams(NamedTuple):
-    """Variables of the three networks, as `Module.init` returns them.
-
-    Attributes:
-      defocus: `params` and `batch_stats` of the defocus network.
-      radiance: `params` of the radiance network.
-      fusion: `params` of the fusion network; None after stage 1, when the mask is
-        `fusion.naive_mask` instead.
-    """
-
-    defocus: dict[str, Any]
-    radiance: dict[str, Any]
-    fusion: dict[str, Any] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class D2FConfig:
-    """Networks and constants of Algorithm 1; the defaults are the released code's (errata).
-
-    Attributes:
-      defocus_net: Defocus hallucination (Eq. 2).
-      radiance_net: Radiance virtualization (Eq. 3), or what takes its place in Table 7; it sees one
-        pixel at a time.
-      fusion_net: Fusion mask (Eq. 17).
-      sizes: Kernel sizes, one per layer (Eq. 14).
-      sharpness: Slope of the layer masks (gamma of Eq. 7).
-      alpha: Largest weight of a highlight (Eq. 4).
-      beta: Spread of a highlight's channels (Eq. 4).
-      highlight: Channel value from which a pixel is a highlight (Alg. 1 line 4).
-      theta: Defocus below which a pixel counts as in focus where there is no fusion network.
-      defocus_side: Long side at which the defocus network sees every picture [px]; None: working
-        size, as released.
-    """
-
-    defocus_net: hallucination.DefocusNet = hallucination.DefocusNet()  # noqa: RUF009
-    radiance_net: nn.Module = radiance.RadianceNet()  # noqa: RUF009
-    fusion_net: fusion.FusionNet = fusion.FusionNet()  # noqa: RUF009
-    sizes: tuple[int, ...] = kernels.PAPER_SIZES
-    sharpness: float = 100.0
-    alpha: float = 3.0
-    beta: float = 5.0
-    highlight: float = 0.99
-    theta: float = 0.25
-    defocus_side: int | None = None
-
-
-ARCHITECTURES: dict[str, D2FConfig] = {
-    "d2f-resnext50": D2FConfig(),
-    # Light enough to train on one small GPU.
-    "d2f-small": D2FConfig(
-        defocus_net=hallucination.DefocusNet(
-            encoder=ResNeXt(blocks=(2, 2, 2, 2), groups=16, width=32),
-            features=64,
-            head=(32, 16),
-        ),
-    ),
-    # The default weights: an encoder that stays as ImageNet made it, light all the way.
-    "d2f-lite": D2FConfig(
-        defocus_net=hallucination.DefocusNet(
-            encoder=EfficientNetLite(), features=64, head=(32, 16)
-        ),
-        fusion_net=fusion.FusionNet(features=(16, 8, 8)),
-        defocus_side=256,  # as in training
-        theta=0.4,
-    ),
-    # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.
-    "d2f-smoke": D2FConfig(
-        defocus_net=hallucination.DefocusNet(
-            encoder=ResNeXt(blocks=(1, 1, 1, 1), groups=4, width=8),
-            features=24,
-            head=(16, 8),
-        ),
-        fusion_net=fusion.FusionNet(features=(16, 8, 8)),
-        sizes=kernels.uniform_sizes(9, step=2),
-        sharpness=20.0,  # wide slopes, on which training finds a gradient everywhere
-    ),
-}
-"""Configurations by the name that a weights file carries; only the first is the paper's."""
-
-
-DEFAULT_WEIGHTS = Path(__file__).parent / "assets" / "d2f-lite.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safetensors"
 """The weights that come with the package."""
 
 
@@ -131,20 +50,9 @@ def working_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height / 128)) * 64, max(1, round(width / 128)) * 64
 
 
-def init(config: D2FConfig, key: PRNGKeyArray) -> D2FParams:
-    """Initialises all three networks with random weights."""
-    keys = jax.random.split(key, 3)
-    image, plane = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 64, 64))
-    return D2FParams(
-        jax.jit(config.defocus_net.init)(keys[0], image),
-        jax.jit(config.radiance_net.init)(keys[1], image),
-        jax.jit(config.fusion_net.init)(keys[2], image, plane),
-    )
-
-
 def apply(
-    config: D2FConfig,
-    params: D2FParams,
+    config: architectures.D2FConfig,
+    params: architectures.D2FParams,
     image: Float[Array, "*b h w 3"],
     *,
     kernels: Kernels,
@@ -257,8 +165,8 @@ class D2F:
       metadata: What the weights file says of itself.
     """
 
-    config: D2FConfig
-    params: D2FParams
+    config: architectures.D2FConfig
+    params: architectures.D2FParams
     metadata: dict[str, str]
 
     def __call__(
@@ -334,30 +242,19 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
     path = DEFAULT_WEIGHTS if path is None else path
     tree, metadata = weights.load(path)
     name = metadata.get("architecture")
-    if name not in ARCHITECTURES:
-        raise ValueError(
-            f"{path}: weights for {name!r}; this version knows {', '.join(ARCHITECTURES)}"
-        )
-    config = ARCHITECTURES[name]
+    if name not in architectures.ARCHITECTURES:
+        known = ", ".join(architectures.ARCHITECTURES)
+        raise ValueError(f"{path}: weights for {name!r}; this version knows {known}")
+    config = architectures.ARCHITECTURES[name]
     if path != DEFAULT_WEIGHTS:  # whose checksum was right; tracing takes a third of a second
-        like = jax.eval_shape(functools.partial(init, config), jax.random.key(0))._asdict()
+        like = jax.eval_shape(
+            functools.partial(architectures.init, config), jax.random.key(0)
+        )._asdict()
         if "fusion" not in tree:  # a stage-1 file
             like.pop("fusion")
         weights.check(tree, like, f"{path} for {name}")
-    params = D2FParams(tree["defocus"], tree["radiance"], tree.get("fusion"))
+    params = architectures.D2FParams(tree["defocus"], tree["radiance"], tree.get("fusion"))
     return D2F(config, jax.device_put(params), metadata)
-
-
-def with_precision(config: D2FConfig, dtype: Any) -> D2FConfig:
-    """The same networks with activations in another precision; rendering stays in float32."""
-    return replace(
-        config,
-        defocus_net=config.defocus_net.clone(
-            encoder=config.defocus_net.encoder.clone(dtype=dtype), dtype=dtype
-        ),
-        radiance_net=config.radiance_net.clone(dtype=dtype),
-        fusion_net=config.fusion_net.clone(dtype=dtype),
-    )
 
 
 @functools.lru_cache(maxsize=8)

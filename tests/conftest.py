@@ -66,12 +66,13 @@ def released_state_dicts() -> dict[str, dict[str, np.ndarray]]:
 @pytest.fixture(scope="session")
 def released_d2f(released_state_dicts):
     """The pipeline with those weights."""
-    from d2f_jax import convert, pipeline
+    from d2f_jax import pipeline
+    from d2f_jax.models import architectures, convert
 
     first = convert.convert(released_state_dicts["stage1"], convert.stage1_rows())
     second = convert.convert(released_state_dicts["stage2"], convert.STAGE2_ROWS)
     tree = convert.split_networks(first) | convert.split_networks(second)
-    return pipeline.D2F(pipeline.D2FConfig(), pipeline.D2FParams(**tree), {})
+    return pipeline.D2F(architectures.D2FConfig(), architectures.D2FParams(**tree), {})
 
 
 # The library is imported inside of fixtures: type checking sets in after this file is loaded.

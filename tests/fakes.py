@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from d2f_jax import pipeline
+from d2f_jax.models import architectures
 
 
 def make_picture(height=64, width=80):
@@ -55,7 +56,7 @@ class FakeD2F(pipeline.D2F):
     """Takes the place of the networks: keeps its arguments, returns the negative."""
 
     def __init__(self):
-        object.__setattr__(self, "config", pipeline.D2FConfig())
+        object.__setattr__(self, "config", architectures.D2FConfig())
         object.__setattr__(self, "calls", [])
 
     def __call__(self, image, **options):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import bench_memory, common, inputs, official, report, torch_baseline
-from d2f_jax import convolution, defocus, pipeline
+from d2f_jax.models import architectures, defocus
+from d2f_jax.render import convolution
 from tests.conftest import load_golden
 from tests.test_defocus import TINY
 from tests.tolerances import EXACT, GOLDEN_GRADIENT, GOLDEN_PIPELINE, GOLDEN_RENDER, TWIN
@@ -87,7 +88,7 @@ def test_made_parameters_fill_the_layers(train):
     assert float(images.min()) >= 0
     assert float((images == 1).mean()) > 0.001
     net = defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4))
-    config = pipeline.D2FConfig(defocus_net=net)
+    config = architectures.D2FConfig(defocus_net=net)
     params = inputs.parameters(config, images, train=train)
     apply = functools.partial(net.apply, train=train, mutable=["batch_stats"])
     made = jax.jit(apply)(params.defocus, images)[0]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2f_jax import cli, convert, pipeline
+from d2f_jax import cli, pipeline
+from d2f_jax.models import convert
 from tests.fakes import listing, make_disparity, make_picture, save_picture
 
 ROOT = Path(__file__).parent.parent

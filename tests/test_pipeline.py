@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from d2f_jax import defocus, fusion, kernels, pipeline, render, weights
+from d2f_jax import pipeline, render
+from d2f_jax.models import architectures, defocus, fusion, weights
+from d2f_jax.render import kernels
 from tests.conftest import load_golden, quick_key
 from tests.test_defocus import TINY
 from tests.tolerances import EXACT, GOLDEN_PIPELINE, TWIN
@@ -14,12 +16,12 @@ from tests.tolerances import EXACT, GOLDEN_PIPELINE, TWIN
 @pytest.fixture(scope="module")
 def tiny():
     """The pipeline with a network small enough to run everywhere."""
-    config = pipeline.D2FConfig(
+    config = architectures.D2FConfig(
         defocus_net=defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4)),
         fusion_net=fusion.FusionNet(features=(4, 3)),
         sizes=(1, 3, 7, 15),
     )
-    return pipeline.D2F(config, pipeline.init(config, quick_key(0)), {})
+    return pipeline.D2F(config, architectures.init(config, quick_key(0)), {})
 
 
 def picture(height=150, width=200, seed=0):
@@ -147,7 +149,7 @@ def test_gradients_reach_every_network(tiny):
 
 
 def test_half_precision_networks_stay_close(tiny):
-    half = pipeline.D2F(pipeline.with_precision(tiny.config, jnp.bfloat16), tiny.params, {})
+    half = pipeline.D2F(architectures.with_precision(tiny.config, jnp.bfloat16), tiny.params, {})
     image = picture()
     assert half(image).bokeh.dtype == jnp.float32
     np.testing.assert_allclose(half(image).bokeh, tiny(image).bokeh, atol=0.1)
@@ -155,7 +157,7 @@ def test_half_precision_networks_stay_close(tiny):
 
 @pytest.mark.parametrize("parts", [("defocus", "radiance", "fusion"), ("defocus", "radiance")])
 def test_save_and_load(tmp_path, monkeypatch, tiny, parts):
-    monkeypatch.setitem(pipeline.ARCHITECTURES, "tiny", tiny.config)
+    monkeypatch.setitem(architectures.ARCHITECTURES, "tiny", tiny.config)
     tree = {name: getattr(tiny.params, name) for name in parts}
     path = tmp_path / "tiny.safetensors"
     weights.save(path, tree, architecture="tiny", source="made", licence="CC0-1.0")

@@ -21,7 +21,9 @@ import jax
 import numpy as np
 import tyro
 
-from d2f_jax import blending, fusion, metrics, pipeline, resize
+from d2f_jax import pipeline
+from d2f_jax.models import blending, fusion, resize
+from d2f_jax.training import metrics
 from train import batches, commands, export, stage1, stage2, state
 from train.config import STAGE1, STAGE2, TrainConfig, preset
 from train.tables import TABLE8, TABLES, Row
@@ -159,7 +161,7 @@ def _table8(first: TrainConfig, second: TrainConfig, workdir: Path) -> list[Resu
             psnr, ssim = np.mean(scores[name], axis=0)
             results.append(Result(name, float(psnr), float(ssim), *printed))
         else:
-            note = "needs a dictionary learnt by K-SVD, see d2f_jax.blending"
+            note = "needs a dictionary learnt by K-SVD, see d2f_jax.models.blending"
             results.append(Result(name, None, None, *printed, note))
     return results
 

@@ -7,7 +7,7 @@ import grain
 import jax
 import numpy as np
 
-from d2f_jax.data import composites, folder, loader, photos, synthetic, transforms
+from d2f_jax.training.data import composites, folder, loader, photos, synthetic, transforms
 from train.config import DataConfig
 
 PAIR = ("image", "bokeh")
@@ -148,7 +148,7 @@ def _photographs(config: DataConfig, *, held: bool) -> Any:
     path = config.source
     assert path is not None
     if (path / "ebb").is_dir():
-        from d2f_jax.data import ebb  # tensorflow-datasets takes seconds to import
+        from d2f_jax.training.data import ebb  # tensorflow-datasets takes seconds to import
 
         return ebb.EbbSource(path, "val470" if held else "train")
     found = folder.find_pairs(path)

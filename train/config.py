@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from d2f_jax.losses import LossWeights
+from d2f_jax.training.losses import LossWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class ModelConfig:
     """What is trained: an architecture, and the changes that the paper's ablations make to it.
 
     Attributes:
-      architecture: Name in `pipeline.ARCHITECTURES`.
+      architecture: Name in `architectures.ARCHITECTURES`.
       features: Other channels of the decoder; the architecture's when 0.
       sizes: Other kernel sizes (Fig. 8, Table 6); the architecture's when empty.
       radiance: Weights of the pixels (Table 7): by the network, all equal, or the grey value.

@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Only now what takes seconds to import, so that --help is instant.
     from rich.progress import track
 
-    from d2f_jax import evaluation, pipeline
+    from d2f_jax import pipeline
+    from d2f_jax.training import evaluation
 
     try:
         names, source = open_source(config)
@@ -77,18 +78,18 @@ def evaluate(
       model: Gives an output with `bokeh` for an image `h w 3` in [0, 1], as `pipeline.D2F` does.
       names: Name of each sample.
       source: Samples by position.
-      lpips: See `d2f_jax.evaluation.lpips_distance`.
+      lpips: See `d2f_jax.training.evaluation.lpips_distance`.
       progress: Wraps the positions that are gone through.
 
     Returns:
-      The `d2f_jax.evaluation.Evaluation`.
+      The `d2f_jax.training.evaluation.Evaluation`.
 
     Raises:
       ValueError: if there are no samples, or one cannot be read or scored.
     """
     import numpy as np
 
-    from d2f_jax import evaluation
+    from d2f_jax.training import evaluation
 
     if not names:
         raise ValueError("there is nothing to evaluate: the data set is empty")
@@ -106,7 +107,7 @@ def open_source(config: EvaluateConfig) -> tuple[list[str], Any]:
     Raises:
       ValueError: if the folder holds no pairs or none of the split, or any pair is faulty.
     """
-    from d2f_jax.data import ebb, folder, synthetic
+    from d2f_jax.training.data import ebb, folder, synthetic
 
     if config.data is None:
         count = 64 if config.limit is None else config.limit

@@ -7,7 +7,8 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from d2f_jax import checkpoints, weights
+from d2f_jax.models import weights
+from d2f_jax.training import checkpoints
 from train import commands, state
 from train.config import ModelConfig, model_from_json
 from train.workdir import read_record

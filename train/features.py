@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from d2f_jax import convert
-from d2f_jax.losses import Features, LossWeights
-from d2f_jax.networks import vgg
+from d2f_jax.models import convert
+from d2f_jax.models.networks import vgg
+from d2f_jax.training.losses import Features, LossWeights
 
 
 def load(path: Path | None, weights: LossWeights) -> Features | None:

@@ -22,8 +22,10 @@ import tyro
 from jaxtyping import Bool, Float
 from PIL import Image, ImageFilter
 
-from d2f_jax import files, metrics, pipeline, resize
-from d2f_jax.data import composites, photos
+from d2f_jax import files, pipeline
+from d2f_jax.models import resize
+from d2f_jax.training import metrics
+from d2f_jax.training.data import composites, photos
 from train import commands, export, state
 
 PAIRS_START = 3_000_000

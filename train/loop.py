@@ -13,7 +13,9 @@ import optax
 from jax import Array
 from jax.sharding import NamedSharding
 
-from d2f_jax import checkpoints, metrics, pipeline
+from d2f_jax import pipeline
+from d2f_jax.models import architectures
+from d2f_jax.training import checkpoints, metrics
 from train import batches, devices, state, writers
 from train.config import TrainConfig
 from train.workdir import WorkDir
@@ -36,7 +38,7 @@ class Stage(NamedTuple):
 
     name: str
     half: bool
-    model: pipeline.D2FConfig
+    model: architectures.D2FConfig
     init: Callable[[Array], tuple[state.Params, state.Params]]
     loss: Callable[[state.Params, state.Params, Batch], tuple[Any, state.Params]]
     predict: Callable[[state.Params, state.Params, Array], pipeline.D2FOutput]

@@ -19,19 +19,11 @@ import tyro
 from jax import Array
 from jaxtyping import Float
 
-from d2f_jax import (
-    convert,
-    convolution,
-    defocus,
-    fusion,
-    kernels,
-    losses,
-    pipeline,
-    radiance,
-    render,
-    resize,
-)
-from d2f_jax.networks import efficientnet
+from d2f_jax import pipeline, render
+from d2f_jax.models import architectures, convert, defocus, fusion, radiance, resize
+from d2f_jax.models.networks import efficientnet
+from d2f_jax.render import convolution, kernels
+from d2f_jax.training import losses
 from train import batches, commands, devices, features, loop, state
 from train.config import STAGE1, TrainConfig
 
@@ -88,7 +80,7 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
     blur = devices.on_own_part(jax.checkpoint(blur) if config.remat else blur)
 
     def init(key):
-        params, stats = state.split_variables(pipeline.init(model, key))
+        params, stats = state.split_variables(architectures.init(model, key))
         params.pop("fusion")
         # A fresh network's map lies mostly outside of [0, 1]; a faint one around its lower half
         # leaves every pixel on a slope.
@@ -136,7 +128,7 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
 
 
 def hallucinate(
-    model: pipeline.D2FConfig,
+    model: architectures.D2FConfig,
     params: state.Params,
     stats: state.Params,
     image: Float[Array, "b h w 3"],
@@ -153,7 +145,7 @@ def hallucinate(
 
 
 def weigh(
-    model: pipeline.D2FConfig, params: Mapping[str, Any], image: Float[Array, "b h w 3"]
+    model: architectures.D2FConfig, params: Mapping[str, Any], image: Float[Array, "b h w 3"]
 ) -> Float[Array, "b h w 3"]:
     """Radiance weight of every pixel (Eqs. 3 and 4)."""
     virtual: Any = model.radiance_net.apply({"params": params}, image)
@@ -163,7 +155,7 @@ def weigh(
 
 
 def render_small(
-    model: pipeline.D2FConfig,
+    model: architectures.D2FConfig,
     bank: Float[Array, "n k k"],
     params: Mapping[str, Any],
     image: Float[Array, "b h w 3"],

@@ -17,7 +17,10 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from d2f_jax import fusion, kernels, losses, pipeline, resize
+from d2f_jax import pipeline
+from d2f_jax.models import architectures, fusion, resize
+from d2f_jax.render import kernels
+from d2f_jax.training import losses
 from train import commands, devices, export, features, loop, state
 from train.config import STAGE2, TrainConfig
 
@@ -82,7 +85,7 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
     )
 
     def init(key):
-        fresh, stats = state.split_variables(pipeline.init(model, key))
+        fresh, stats = state.split_variables(architectures.init(model, key))
         return fresh | trained.params, stats | trained.stats
 
     def loss(params, stats, batch):

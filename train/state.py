@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from d2f_jax import defocus, pipeline, radiance
+from d2f_jax.models import architectures, defocus, radiance
 from train.config import ModelConfig, OptimizerConfig, TrainConfig
 
 Params = dict[str, Any]
@@ -39,18 +39,18 @@ class TrainState(NamedTuple):
 
 def build_model(
     config: ModelConfig, *, bfloat16: bool = False, remat: bool = False
-) -> pipeline.D2FConfig:
+) -> architectures.D2FConfig:
     """Makes the networks and constants of a model.
 
     Raises:
       ValueError: for an unknown architecture.
     """
-    if config.architecture not in pipeline.ARCHITECTURES:
-        known = ", ".join(pipeline.ARCHITECTURES)
+    if config.architecture not in architectures.ARCHITECTURES:
+        known = ", ".join(architectures.ARCHITECTURES)
         raise ValueError(f"there is no architecture {config.architecture!r}, only {known}")
-    model = pipeline.ARCHITECTURES[config.architecture]
+    model = architectures.ARCHITECTURES[config.architecture]
     if bfloat16:
-        model = pipeline.with_precision(model, jnp.bfloat16)
+        model = architectures.with_precision(model, jnp.bfloat16)
     net = model.defocus_net.clone(
         encoder=model.defocus_net.encoder.clone(remat=remat),
         channels=config.channels,
@@ -76,7 +76,7 @@ def six_sizes(largest: int) -> tuple[int, ...]:
     return tuple(2 * round((s - 1) / 2 * (largest - 1) / (sizes[-1] - 1)) + 1 for s in sizes)
 
 
-def split_variables(variables: pipeline.D2FParams) -> tuple[Params, Params]:
+def split_variables(variables: architectures.D2FParams) -> tuple[Params, Params]:
     """Separates parameters from batch statistics, by network."""
     networks = {name: v for name, v in variables._asdict().items() if v is not None}
     params = {name: v.get("params", {}) for name, v in networks.items()}
@@ -84,14 +84,14 @@ def split_variables(variables: pipeline.D2FParams) -> tuple[Params, Params]:
     return params, stats
 
 
-def join_variables(params: Params, stats: Params) -> pipeline.D2FParams:
+def join_variables(params: Params, stats: Params) -> architectures.D2FParams:
     """Undoes `split_variables`."""
     networks: dict[str, Any] = {"fusion": None}
     for name, value in params.items():
         networks[name] = {"params": value}
         if name in stats:
             networks[name]["batch_stats"] = stats[name]
-    return pipeline.D2FParams(**networks)
+    return architectures.D2FParams(**networks)
 
 
 def warm_start(params: Params, source: Mapping[str, Any]) -> Params:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from d2f_jax import kernels, pipeline
-from d2f_jax.losses import LossWeights
+from d2f_jax.models import architectures
+from d2f_jax.render import kernels
+from d2f_jax.training.losses import LossWeights
 from train.config import TrainConfig
 
 Change = Callable[[TrainConfig], TrainConfig]
@@ -67,7 +68,7 @@ def _sizes(make: Callable[[int, int], tuple[int, ...]]) -> Change:
     """Other kernel sizes, made from the number and largest size of the preset's own."""
 
     def change(config: TrainConfig) -> TrainConfig:
-        own = pipeline.ARCHITECTURES[config.model.architecture].sizes
+        own = architectures.ARCHITECTURES[config.model.architecture].sizes
         model = dataclasses.replace(config.model, sizes=make(len(own), own[-1]))
         return dataclasses.replace(config, model=model)
 

@@ -6,15 +6,15 @@ import sys
 
 import jax
 
-from d2f_jax import pipeline
-from d2f_jax.defocus import DefocusNet
-from d2f_jax.fusion import FusionNet
-from d2f_jax.losses import LossWeights
-from d2f_jax.networks.resnext import ResNeXt
+from d2f_jax.models import architectures
+from d2f_jax.models.defocus import DefocusNet
+from d2f_jax.models.fusion import FusionNet
+from d2f_jax.models.networks.resnext import ResNeXt
+from d2f_jax.training.losses import LossWeights
 from train import commands, stage1, stage2
 from train.config import DataConfig, HostsConfig, ModelConfig, OptimizerConfig, TrainConfig
 
-pipeline.ARCHITECTURES["tiny"] = pipeline.D2FConfig(
+architectures.ARCHITECTURES["tiny"] = architectures.D2FConfig(
     defocus_net=DefocusNet(
         encoder=ResNeXt(blocks=(1, 1, 1, 1), groups=2, width=4, group_width=2),
         features=8,

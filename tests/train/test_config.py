@@ -4,7 +4,7 @@ import functools
 import jax
 import pytest
 
-from d2f_jax import pipeline
+from d2f_jax.models import architectures
 from train import config, export, loop, stage1, stage2, state
 from train.config import STAGE1, STAGE2
 
@@ -47,7 +47,9 @@ def test_every_preset_takes_two_steps_in_shape(name):
     trace_two_steps(stage, first, params, stats)
 
     behind = stage2.make_stage(second, export.Trained(second.model, params, stats, 0, {}))
-    variables = jax.eval_shape(functools.partial(pipeline.init, stage.model), jax.random.key(0))
+    variables = jax.eval_shape(
+        functools.partial(architectures.init, stage.model), jax.random.key(0)
+    )
     trace_two_steps(behind, second, *state.split_variables(variables))
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from d2f_jax import pipeline
-from d2f_jax.data import ebb, synthetic
+from d2f_jax.training.data import ebb, synthetic
 from train import evaluate
 
 

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from d2f_jax import checkpoints, pipeline
+from d2f_jax import pipeline
+from d2f_jax.models import architectures
+from d2f_jax.training import checkpoints
 from train import ablate, batches, commands, export, loop, stage1, state
 from train.config import STAGE1, DataConfig, ModelConfig, TrainConfig
 from train.workdir import WorkDir
@@ -21,7 +23,7 @@ CONFIG = TrainConfig(
 def save_run(folder, config):
     """A run of one checkpoint, with random parameters."""
     WorkDir(folder, config, stage="stage1").close()
-    init = functools.partial(pipeline.init, state.build_model(config.model))
+    init = functools.partial(architectures.init, state.build_model(config.model))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype),
@@ -96,7 +98,7 @@ def fake_stage(error=None):
 
 
 def loop_loss(total):
-    from d2f_jax.losses import Stage1Loss
+    from d2f_jax.training.losses import Stage1Loss
 
     return Stage1Loss(*6 * (total,))
 

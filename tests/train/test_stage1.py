@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from d2f_jax import kernels, pipeline
-from d2f_jax.losses import LossWeights
+from d2f_jax import pipeline
+from d2f_jax.render import kernels
+from d2f_jax.training.losses import LossWeights
 from tests import tolerances
 from tests.conftest import quick_key
 from train import features, loop, stage1, stage2, state

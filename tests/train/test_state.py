@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from d2f_jax import pipeline, radiance
+from d2f_jax.models import architectures, radiance
 from tests import tolerances
 from train import state
 from train.config import ModelConfig, OptimizerConfig, TrainConfig
@@ -96,7 +96,7 @@ def test_variants_of_a_model():
 
 def test_bfloat16_keeps_parameters_in_float32():
     model = state.build_model(ModelConfig(architecture="d2f-smoke"), bfloat16=True, remat=True)
-    shapes = jax.eval_shape(lambda key: pipeline.init(model, key), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: architectures.init(model, key), jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
     assert model.defocus_net.encoder.remat
     assert model.defocus_net.dtype == jnp.bfloat16

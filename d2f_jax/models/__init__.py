@@ -1,0 +1,1 @@
+"""The networks of the paper, their weights, and what bounds their memory."""

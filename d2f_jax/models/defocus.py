@@ -1,0 +1,93 @@
+"""Defocus hallucination (Luo et al. 2023, Sec. 3.1): what is in focus, how blurred the rest."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import DTypeLike, Float
+
+from d2f_jax.models.networks.refinenet import RefineNet
+from d2f_jax.models.networks.resnext import ResNeXt
+
+MULTI_CHANNEL_SIZES = (1, 9, 21, 37, 53, 69)
+"""Kernel sizes that the six channels of Eq. 23 stand for (errata m)."""
+
+
+class DefocusNet(nn.Module):
+    """Predicts the defocus map from a single sharp image (Eq. 2).
+
+    Attributes:
+      encoder: Any module `(image, train) -> features at 1/4, 1/8, 1/16, 1/32`.
+      features: Channels of the decoder.
+      head: Channels of the decoder's head.
+      channels: 1 for the map, 6 for the softmax layers of Eq. 23.
+      strip: Rows of the map that the decoder's head runs at a time, None for all.
+      dtype: Precision of the decoder's activations.
+    """
+
+    encoder: nn.Module = ResNeXt()
+    features: int = 256
+    head: tuple[int, int] = (128, 32)
+    channels: int = 1
+    strip: int | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "*b h w 3"], *, train: bool = False
+    ) -> Float[Array, "..."]:
+        """Hallucinates the map.
+
+        Args:
+          image: sRGB in [0, 1], not normalised further (errata k); sides multiples of 32.
+          train: Whether batch normalisation uses (and updates) the statistics of the batch.
+
+        Returns:
+          `channels == 1`: the raw defocus map `... h w`, about [0, 1], not clipped (errata g).
+          Otherwise probabilities `... h w n` that sum to 1 over the channels.
+
+        Raises:
+          ValueError: if a side of the image is not a multiple of 32.
+        """
+        batch, (height, width) = image.shape[:-3], image.shape[-3:-1]
+        if height % 32 or width % 32:
+            raise ValueError(f"image sides must be multiples of 32, got {height}x{width}")
+        image = image.reshape(-1, height, width, 3)
+        features = self.encoder(image, train)
+        decoder = RefineNet(
+            self.features, self.head, self.channels, self.strip, self.dtype, name="decoder"
+        )
+        out = decoder(features).astype(jnp.float32).reshape(*batch, height, width, self.channels)
+        return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
+
+
+def from_disparity(
+    disparity: Float[Array, "*b h w"], focus: float | Float[Array, "..."]
+) -> Float[Array, "*b h w"]:
+    """Signed defocus of a disparity map (Eq. 1), scaled so that its range spans 1.
+
+    Args:
+      disparity: Inverse depth on any affine scale, greater = nearer.
+      focus: Disparity in focus, in the same units; a number or one value per picture.
+
+    Returns:
+      `(disparity - focus) / (max - min)`, positive nearer than the focus, cut to [-1, 1]: a
+      difference of the map's whole range takes the last kernel. A constant map has no range and
+      gives zeros where it equals the focus.
+    """
+    low = disparity.min(axis=(-2, -1), keepdims=True)
+    high = disparity.max(axis=(-2, -1), keepdims=True)
+    span = jnp.where(high > low, high - low, 1.0)
+    focus = jnp.asarray(focus, disparity.dtype)[..., None, None]
+    return jnp.clip((disparity - focus) / span, -1, 1)
+
+
+def from_layers(probabilities: Float[Array, "*b h w n"]) -> Float[Array, "*b h w"]:
+    """One map from the multi-channel output of Eq. 23: the expected blur, 1 = the last kernel.
+
+    The six channels stand for `MULTI_CHANNEL_SIZES`; the released code shows them with the weights
+    0, 2, 5, 9, 13 and 17 over 17 (errata m), which are those sizes.
+    """
+    sizes = np.asarray(MULTI_CHANNEL_SIZES)
+    return probabilities @ jnp.asarray((sizes // 4) / (sizes[-1] // 4), probabilities.dtype)

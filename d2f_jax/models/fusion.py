@@ -1,0 +1,125 @@
+"""Deep Poisson fusion (Luo et al. 2023, Sec. 3.3): the sharp original over the rendered bokeh."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, DTypeLike, Float
+
+from d2f_jax import color
+from d2f_jax.models import resize, strips
+from d2f_jax.models.networks import layers
+
+
+class FusionNet(nn.Module):
+    """Predicts the fusion mask from defocus and luma (Eq. 17): 3x3, 2 -> 64 -> 16 -> 16 -> 1.
+
+    Attributes:
+      features: Channels of the hidden layers.
+      dtype: Precision of the activations.
+    """
+
+    features: tuple[int, ...] = (64, 16, 16)
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "*b h w 3"],
+        defocus: Float[Array, "*b h w"],
+        inside: Bool[Array, "h 1 1"] | None = None,
+    ) -> Float[Array, "*b h w"]:
+        """Predicts the raw mask, not clamped.
+
+        Args:
+          image: Full-size sRGB image.
+          defocus: Defocus map at the same size, 0 in focus.
+          inside: Which rows belong to the picture, where a strip of rows overlaps its border: what
+            the hidden layers make beyond is cleared, as zero padding would.
+        """
+        x = jnp.stack([1 - defocus, color.luma(image)], axis=-1).astype(self.dtype)
+        inside = jnp.ones((1, 1, 1), bool) if inside is None else inside
+        rows = jnp.expand_dims(inside, range(x.ndim - 3)).astype(self.dtype)
+        for index, features in enumerate(self.features, start=1):
+            conv = nn.Conv(features, (3, 3), dtype=self.dtype, name=f"conv{index}")
+            x = rows * nn.relu(conv(rows * x))
+        # A mask that starts at one half lies inside its clamp, where training moves it.
+        half, name = nn.initializers.constant(0.5), f"conv{len(self.features) + 1}"
+        last = layers.Parameters(1, bias_init=half, name=name)(x.shape[-1])
+        return layers.conv3(x, *last)[..., 0].astype(jnp.float32)
+
+
+def binary_mask(defocus: Float[Array, "*b h w"], theta: float = 1 / 8) -> Float[Array, "*b h w"]:
+    """Marks what is in focus: 1 where the defocus is below the threshold (Eq. 19, errata b).
+
+    Args:
+      defocus: Defocus map.
+      theta: Threshold; 1/8 in the released code, 0.25 in print. A picture whose smallest defocus
+        reaches it is cut at that share of its own range instead, so that something stays sharp.
+    """
+    low = defocus.min(axis=(-2, -1), keepdims=True)
+    high = defocus.max(axis=(-2, -1), keepdims=True)
+    threshold = jnp.where(low >= theta, low + theta * (high - low), theta)
+    return (defocus < threshold).astype(jnp.float32)
+
+
+def naive_mask(defocus: Float[Array, "*b h w"], theta: float = 0.25) -> Float[Array, "*b h w"]:
+    """Soft mask straight from the defocus map, for blending without a network (BRDE, Table 8).
+
+    The paper names the method without a formula; this is our reading: 1 in focus, falling linearly
+    to 0 where the defocus reaches theta.
+    """
+    return jnp.clip(1 - defocus / theta, 0, 1)
+
+
+def fuse(
+    image: Float[Array, "*b h w 3"],
+    rendered: Float[Array, "*b h w 3"],
+    fusion_mask: Float[Array, "*b h w"],
+) -> Float[Array, "*b h w 3"]:
+    """Takes the sharp image where the mask is 1, the bokeh where it is 0 (Alg. 1, line 11)."""
+    mask = fusion_mask[..., None]
+    return jnp.clip(mask * image + (1 - mask) * rendered, 0, 1)
+
+
+def blend(
+    net: FusionNet,
+    variables: dict | None,
+    image: Float[Array, "*b h w 3"],
+    rendered: Float[Array, "*b p q 3"],
+    defocus: Float[Array, "*b u v"],
+    *,
+    theta: float = 0.25,
+    strip: int | None = None,
+) -> tuple[Float[Array, "*b h w 3"], Float[Array, "*b h w"]]:
+    """Predicts the mask at full size (Eq. 17) and lays the sharp image over the rendered bokeh.
+
+    Args:
+      net: The network that predicts the mask.
+      variables: Its variables; None takes `naive_mask` in its place.
+      image: Full-size sRGB image.
+      rendered: Rendered bokeh at any size; resized bilinearly.
+      defocus: Defocus map at any size; resized bilinearly.
+      theta: Of `naive_mask`.
+      strip: Rows to run at a time, which bounds the memory; None takes all. The result is the same.
+
+    Returns:
+      The fused picture and the mask.
+    """
+    height, width = image.shape[-3:-1]
+    size = height, width
+    predict: Any = net.apply
+
+    def run(parts: list[Array], row: Array) -> tuple[Array, Array]:
+        resized = resize.bilinear(defocus[..., None], size, row=row)[..., 0]
+        if variables is None:
+            mask = naive_mask(resized, theta)
+        else:
+            inside = (row >= 0) & (row < height)
+            mask = jnp.clip(predict(variables, parts[0], resized, inside[:, None, None]), 0, 1)
+        return fuse(parts[0], resize.bilinear(rendered, size, row=row), mask), mask[..., None]
+
+    halo = 0 if variables is None else len(net.features) + 1  # of the 3x3 convolutions
+    bokeh, mask = strips.over_rows(run, (image,), rows=strip, halo=halo)
+    return bokeh, mask[..., 0]

@@ -1,0 +1,282 @@
+"""`d2f bokeh`: from files to files. One bad photograph does not stop the others."""
+
+import contextlib
+import functools
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from d2f_jax import color, pipeline
+from d2f_jax.photo import depth, depth_io, develop, image_io
+from d2f_jax.photo import focus as focus_names
+from d2f_jax.render import kernels
+
+_MAPS = {False: (), True: ("_defocus.png", "_radiance.png", "_mask.png", "_maps.npz")}
+
+
+def run(
+    images: Sequence[str],
+    *,
+    output: str | None = None,
+    weights: Path | None = None,
+    disparity: Path | None = None,
+    depth_model: Path | None = None,
+    convention: focus_names.Convention = "disparity",
+    focus: str = "auto",
+    blur: str = "1",
+    blades: int | None = None,
+    restore_highlights: bool = False,
+    renderer: Literal["auto", "lens", "d2f"] = "auto",
+    save_maps: bool = False,
+) -> int:
+    """Develops photographs, with a progress bar for several; the options are those of `cli.Bokeh`.
+
+    Returns:
+      0, or 1 if some of several photographs failed; a line on stderr says why.
+
+    Raises:
+      ValueError: if nothing can be done: wrong options, or the only photograph failed.
+    """
+    settings: dict[str, Any] = {
+        "focus": develop.parse_focus(focus),
+        "blur": develop.parse_blur(blur),
+    }
+    sources = find_photographs(images)
+    targets = plan_targets(sources, output, save_maps=save_maps, keep=(disparity, weights))
+    several = len(sources) > 1
+    if disparity is not None and several and not disparity.is_dir():
+        raise ValueError(
+            f"{disparity}: one map cannot serve {len(sources)} photographs; give a folder of maps"
+        )
+    if disparity is not None and depth_model is not None:
+        raise ValueError("--disparity and --depth-model both give a map: name one of them")
+    map_of = None
+    if disparity is not None:
+        map_of = functools.partial(_load_map, disparity, convention)
+    elif depth_model is not None:
+        map_of = functools.partial(_guess_map, depth.load_onnx(depth_model))
+    if renderer == "lens" and map_of is None:
+        raise ValueError(
+            "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
+        )
+    if renderer == "lens" or (renderer == "auto" and map_of is not None and weights is None):
+        settings |= {"restore_highlights": restore_highlights}
+        settings |= {"aperture": None if blades is None else kernels.Polygon(blades=blades)}
+        work = functools.partial(develop.through_lens, **settings)
+    elif blades is not None or restore_highlights:
+        raise ValueError("--blades and --restore-highlights belong to the renderer lens")
+    else:
+        work = functools.partial(develop.through_d2f, pipeline.load(weights), **settings)
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    bar = Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        disable=not (several and console.is_terminal),
+    )
+    failed = 0
+    with bar:
+        pairs = list(zip(sources, targets, strict=True))
+        for source, target in bar.track(pairs, description="photographs"):
+            try:
+                _one(source, target, work, map_of, save_maps=save_maps, notify=console.print)
+            except ValueError as error:
+                if not several:
+                    raise
+                failed += 1
+                console.print(f"d2f: {' '.join(str(error).split())}")
+    if several:
+        print(f"{len(sources) - failed} of {len(sources)} photographs done")
+    else:
+        print(targets[0])
+    if failed:
+        console.print(f"d2f: {failed} of {len(sources)} photographs failed")
+    return 1 if failed else 0
+
+
+def find_photographs(names: Sequence[str]) -> list[Path]:
+    """Expands folders (pictures directly in them) and patterns, leaving out earlier results.
+
+    A name that is neither stays as it is, whether or not there is such a file.
+
+    Raises:
+      ValueError: if there is no name, or a folder or pattern without any photograph.
+    """
+    if not names:
+        raise ValueError("no photographs named: d2f bokeh IMAGE...; see d2f bokeh --help")
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            try:
+                inside = list(path.iterdir())
+            except OSError as error:
+                raise ValueError(f"{name}: cannot list it: {error.strerror}") from error
+            some = [p for p in inside if p.suffix.lower() in image_io.SUFFIXES]
+            some = _originals(p for p in some if not p.name.startswith("."))
+        elif glob.has_magic(name) and not path.exists():
+            matches = (Path(match) for match in glob.glob(name, recursive=True))
+            some = _originals(p for p in matches if p.is_file())
+        else:
+            some = [path]
+        if not some:
+            raise ValueError(f"{name}: no photographs there ({', '.join(image_io.SUFFIXES)})")
+        found += sorted(some)
+    return list(dict.fromkeys(found))
+
+
+def plan_targets(
+    sources: Sequence[Path],
+    output: str | None = None,
+    *,
+    save_maps: bool = False,
+    keep: Sequence[Path | None] = (),
+) -> list[Path]:
+    """Names the file for every photograph, and sees that none of them would do harm.
+
+    Args:
+      sources: Photographs.
+      output: File (for one photograph) or folder, which is made; None: beside the photographs.
+      save_maps: Whether there will be maps beside the targets.
+      keep: Other files that must not be replaced.
+
+    Raises:
+      ValueError: if a target would replace a photograph or another target, has an ending that
+        cannot be written, or lies in a folder that is missing or cannot be written.
+    """
+    folder = None
+    endings = [p.suffix if p.suffix.lower() in image_io.SUFFIXES else ".png" for p in sources]
+    names = [f"{p.stem}_bokeh{ending}" for p, ending in zip(sources, endings, strict=True)]
+    if output is None:
+        targets = [p.with_name(name) for p, name in zip(sources, names, strict=True)]
+    elif Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix:
+        folder = Path(output)
+        targets = [folder / name for name in names]
+    elif len(sources) > 1:
+        raise ValueError(
+            f"{output}: one file cannot hold {len(sources)} photographs; name a folder"
+        )
+    else:
+        targets = [Path(output)]
+
+    taken = {_identity(path): path for path in (*sources, *keep) if path is not None}
+    for source, target in zip(sources, targets, strict=True):
+        if target.suffix.lower() not in image_io.SUFFIXES:
+            raise ValueError(f"{target}: choose an ending among {', '.join(image_io.SUFFIXES)}")
+        if (target.suffix.lower() == ".exr") != (source.suffix.lower() == ".exr"):
+            raise ValueError(f"{target}: EXR files come from EXR files, and only they")
+        maps = [target.with_name(target.stem + end) for end in _MAPS[save_maps]]
+        for path in (target, *maps):
+            other = taken.setdefault(_identity(path), path)
+            if other is not path:
+                raise ValueError(f"{path}: would replace {other}; name another with --output")
+        if target.is_dir():
+            raise ValueError(f"{target}: a folder has this name; name another with --output")
+        if target.parent.is_dir() and not os.access(target.parent, os.W_OK):
+            raise ValueError(
+                f"{target.parent}: cannot write to this folder; name another with --output"
+            )
+        if folder is None and output is not None and not target.parent.is_dir():
+            raise ValueError(f"{target.parent}: no such folder; make it or name another")
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{folder}: cannot make this folder: {error.strerror}") from error
+    return targets
+
+
+def _one(
+    source: Path,
+    target: Path,
+    work: Callable[..., develop.Developed],
+    map_of: Callable[..., np.ndarray] | None,
+    *,
+    save_maps: bool,
+    notify: Callable[[str], None],
+) -> None:
+    """Develops one photograph; a ValueError says what is wrong and with which file."""
+    photo = image_io.read_photo(source)
+    with _naming(source):
+        develop.check_size(photo)
+    given = None if map_of is None else map_of(source, photo, notify)
+    with _naming(source):
+        done = work(photo, given)
+    if save_maps:
+        for name, values in done.pictures.items():
+            depth_io.write_map(target.with_name(f"{target.stem}_{name}.png"), values)
+        depth_io.write_maps(target.with_name(f"{target.stem}_maps.npz"), **done.maps)
+    image_io.write_photo(target, done.photo)
+
+
+def _guess_map(
+    model: depth.DepthModel, source: Path, photo: image_io.Photo, notify: Callable[[str], None]
+) -> Float[np.ndarray, "h w"]:
+    image = jnp.clip(jnp.asarray(photo.image), 0, 1)
+    with _naming(source):
+        return model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
+
+
+def _load_map(
+    disparity: Path,
+    convention: focus_names.Convention,
+    source: Path,
+    photo: image_io.Photo,
+    notify: Callable[[str], None],
+) -> Float[np.ndarray, "h w"]:
+    if disparity.is_dir():
+        named = (disparity / (source.stem + suffix) for suffix in depth_io.SUFFIXES)
+        matching = [p for p in named if p.is_file() and _identity(p) != _identity(source)]
+        if not matching:
+            raise ValueError(f"{source}: no map {source.stem}.* in {disparity}")
+        disparity = matching[0]
+    values = depth_io.read_disparity(disparity)
+    holes = int((~np.isfinite(values)).sum())
+    with _naming(disparity):
+        values = depth_io.fill_holes(values)
+        values, notice = focus_names.to_disparity(values, convention)
+    if notice:
+        notify(f"d2f: note: {disparity}: {notice}")
+    if holes:
+        notify(f"d2f: note: {disparity}: {holes} NaN or infinite values, filled from beside them")
+    (height, width), (rows, columns) = photo.image.shape[:2], values.shape
+    if (height, width) != (rows, columns):
+        sizes = f"{columns}x{rows} pixels, resized to the photograph's {width}x{height}"
+        notify(f"d2f: note: {disparity}: {sizes}")
+    return values
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Puts the file's name before what the body complains of, and makes no memory a complaint."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise ValueError(f"{path}: not enough memory; scale the picture down") from error
+        raise
+
+
+def _originals(paths: Iterable[Path]) -> list[Path]:
+    """Leaves out what an earlier run wrote of others among the paths."""
+    paths = list(paths)
+    results = {p.with_name(f"{p.stem}_bokeh") for p in paths}
+    results |= {p.with_name(p.name + end.split(".")[0]) for p in results for end in _MAPS[True]}
+    return [p for p in paths if p.with_suffix("") not in results]
+
+
+def _identity(path: Path) -> str:
+    """The same for all names of a file; the file need not exist."""
+    return os.path.normcase(os.path.realpath(path))

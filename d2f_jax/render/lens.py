@@ -1,0 +1,135 @@
+"""Lens blur for any map of disparity: what a person calls, and how it becomes layers.
+
+Images are channels-last; every argument takes leading batch axes. The method is `lens_layers`.
+"""
+
+import functools
+import math
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from d2f_jax import color
+from d2f_jax.render import arrays, lens_layers
+from d2f_jax.render.highlights import HighlightRule
+from d2f_jax.render.kernels import Aperture, Circle
+from d2f_jax.types import Encoding
+
+
+def lens_blur(
+    image: Float[Array, "*b h w 3"],
+    disparity: Float[Array, "*b h w"],
+    *,
+    focus: float | Float[Array, "*#b"],
+    blur: float | Float[Array, "*#b"],
+    aperture: Aperture | None = None,
+    encoding: Encoding = "srgb",
+    highlights: HighlightRule | None = None,
+    cat_eye: float = 0.0,
+    max_radius: float | None = None,
+    layer_batch: int = 1,
+    tile: int | None = None,
+) -> Float[Array, "*b h w 3"]:
+    """Blurs a picture as a lens would, for any map of disparity; near objects melt over far ones.
+
+    The circle of confusion of a pixel has the signed radius `blur * (disparity - focus)` (thin
+    lens; the convention of BokehMe, Peng et al. 2022), positive in front of the focus. The method
+    is in `lens_layers`. Differentiable in the image, the disparity, the focus and the blur.
+
+    Args:
+      image: All-in-focus image.
+      disparity: Inverse depth in any affine scale, larger = nearer. `focus.to_disparity` makes it
+        of other kinds of depth.
+      focus: Disparity that is in focus; one number, or one for each image of the batch.
+      blur: Radius of the circle of confusion per unit of disparity, >= 0 [px]; like `focus`.
+      aperture: Opening of the lens, e.g. `kernels.Polygon(blades=6)`; a circle when None.
+      encoding: "srgb" for pictures, in [0, 1]; "linear" for linear light, which may exceed 1.
+      highlights: How to restore clipped lights, e.g. `highlights.ContrastRule()`; None leaves them.
+      cat_eye: How far the opening is cut off in the corners: the shift of the rim in radii, in
+        [0, 1.5]. Costs about four times the time.
+      max_radius: Largest radius that is rendered [px]; larger ones are clipped to it. When None it
+        is read off the values, which takes concrete arrays: it must be given under `jit`, `vmap` of
+        the disparity and `grad` with respect to disparity, focus or blur.
+      layer_batch: Layers that are blurred at a time. More than 1 helps accelerators only.
+      tile: Side of the tiles that a large picture is rendered in, to bound memory [px]; None
+        renders in one piece.
+
+    Returns:
+      The image through the lens in the encoding and dtype of `image`; sRGB is clipped to [0, 1].
+
+    Raises:
+      ValueError: for shapes that disagree, an unknown encoding, values that are not finite, or if
+        `max_radius` is missing where it is needed.
+    """
+    image, disparity = jnp.asarray(image), jnp.asarray(disparity)
+    arrays.check_picture(image, disparity, "disparity")
+    if encoding not in get_args(Encoding):
+        raise ValueError(f"encoding is one of {', '.join(get_args(Encoding))}, got {encoding!r}")
+    if layer_batch < 1 or (tile is not None and (tile < 64 or tile % 32)):
+        raise ValueError(
+            f"layer_batch is at least 1 and tile a multiple of 32 from 64 on, "
+            f"got layer_batch={layer_batch} and tile={tile}"
+        )
+    if not 0 <= cat_eye <= 1.5:
+        raise ValueError(f"cat_eye is in [0, 1.5], got {cat_eye}")
+    coc_radius = _per_image(blur, "blur", disparity) * (
+        arrays.raised(disparity) - _per_image(focus, "focus", disparity)
+    )
+    return _lens_blur(
+        image,
+        coc_radius,
+        plan=_layer_plan(coc_radius, max_radius),
+        aperture=Circle() if aperture is None else aperture,
+        encoding=encoding,
+        highlights=highlights,
+        cat_eye=cat_eye,
+        layer_batch=layer_batch,
+        tile=tile,
+    )
+
+
+_LENS_STATIC = ("plan", "aperture", "encoding", "highlights", "cat_eye", "layer_batch", "tile")
+
+
+@functools.partial(jax.jit, static_argnames=_LENS_STATIC)
+def _lens_blur(image, coc_radius, *, encoding, highlights, **options):
+    radiance = arrays.raised(image)
+    encoded = radiance if encoding == "srgb" else jnp.clip(color.linear_to_srgb(radiance), 0, 1)
+    if encoding == "srgb":
+        radiance = color.srgb_to_linear(radiance)
+    if highlights is not None:
+        radiance = radiance * highlights(encoded)
+    bokeh = lens_layers.blur(radiance, coc_radius, **options)
+    if encoding == "srgb":
+        bokeh = color.linear_to_srgb(jnp.clip(bokeh, 0.0, 1.0))
+    return bokeh.astype(image.dtype)
+
+
+def _layer_plan(coc_radius: Array, max_radius: float | None) -> lens_layers.LayerPlan:
+    if max_radius is not None:
+        if not 0 < max_radius < math.inf:
+            raise ValueError(f"max_radius is a positive number of pixels, got {max_radius}")
+        return lens_layers.plan_layers(-max_radius, max_radius)
+    if isinstance(coc_radius, jax.core.Tracer):
+        raise ValueError(
+            "max_radius (the largest radius in pixels, e.g. max_radius=40) must be given when "
+            "disparity, focus or blur are traced by jit, vmap or grad: the layers depend on it"
+        )
+    lowest, highest = float(jnp.min(coc_radius)), float(jnp.max(coc_radius))
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("disparity, focus and blur must be finite; found NaN or infinity")
+    return lens_layers.plan_layers(lowest, highest)
+
+
+def _per_image(value: float | Array, name: str, disparity: Array) -> Array:
+    """A number, or one per image, as an array that broadcasts against `... h w`."""
+    value = jnp.asarray(value, arrays.raised(disparity).dtype)
+    if value.ndim and value.shape != disparity.shape[:-2]:
+        raise ValueError(
+            f"{name} is one number or one per image, of shape {disparity.shape[:-2]}, "
+            f"got shape {value.shape}"
+        )
+    return jnp.broadcast_to(value, disparity.shape[:-2])[..., None, None]

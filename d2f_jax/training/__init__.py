@@ -1,0 +1,1 @@
+"""Losses, metrics, evaluation, checkpoints and data sets; the experiments are in `train/`."""

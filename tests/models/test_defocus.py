@@ -1,0 +1,111 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from d2f_jax.models import defocus
+from d2f_jax.models.networks.resnext import GroupedConv, ResNeXt
+from tests.conftest import load_golden, quick_key
+from tests.tolerances import EXACT, GOLDEN_NETWORK, TWIN
+
+TINY = ResNeXt(blocks=(1, 1, 1, 1), groups=4, width=8, group_width=2)
+
+
+def tiny(**options):
+    return defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4), **options)
+
+
+def init(net):
+    return jax.jit(net.init)(quick_key(1), jnp.zeros((32, 32, 3)))
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return init(tiny())
+
+
+def test_equals_the_released_network(released_d2f):
+    golden = load_golden("stage1.npz")
+    net = released_d2f.config.defocus_net
+    ours = jax.jit(net.apply)(released_d2f.params.defocus, jnp.asarray(golden["image"]))
+    np.testing.assert_allclose(ours, golden["defocus"], atol=GOLDEN_NETWORK)
+
+
+def test_leading_axes_and_sizes(variables):
+    net = tiny()
+    images = jax.random.uniform(jax.random.key(0), (2, 3, 32, 64, 3))
+    maps = jax.jit(net.apply)(variables, images)
+    assert maps.shape == (2, 3, 32, 64)
+    np.testing.assert_allclose(maps[1, 2], jax.jit(net.apply)(variables, images[1, 2]), atol=TWIN)
+    with pytest.raises(ValueError, match="multiples of 32, got 40x64"):
+        net.apply(variables, jnp.zeros((40, 64, 3)))
+
+
+def test_six_channel_head_sums_to_one():
+    net = tiny(channels=6)
+    image = jax.random.uniform(jax.random.key(0), (32, 32, 3))
+    layers = jax.jit(net.apply)(init(net), image)
+    assert layers.shape == (32, 32, 6)
+    np.testing.assert_allclose(layers.sum(-1), 1, atol=EXACT)
+    chex.assert_tree_all_finite(layers)
+
+
+def test_expected_map_of_six_channels():
+    """The weights that the released code shows the layers with (errata m)."""
+    expected = np.array([0, 2, 5, 9, 13, 17]) / 17
+    np.testing.assert_allclose(defocus.from_layers(jnp.eye(6)[None])[0], expected, atol=EXACT)
+
+
+def test_batch_statistics_move_as_in_torch(variables):
+    net = tiny()
+    image = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+    train = functools.partial(net.apply, train=True, mutable=["batch_stats"])
+    _, moved = jax.jit(train)(variables, image)
+    before = variables["batch_stats"]["encoder"]["bn1"]["mean"]
+    after = moved["batch_stats"]["encoder"]["bn1"]["mean"]
+    kernel = variables["params"]["encoder"]["conv1"]["kernel"]
+    features = jax.lax.conv_general_dilated(
+        image, kernel, (2, 2), ((3, 3), (3, 3)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(after, 0.9 * before + 0.1 * features.mean((0, 1, 2)), atol=TWIN)
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(3, 2), (20, 2), (20, 1)])
+def test_grouped_convolution_by_dense_kernels(groups, stride):
+    """One kernel for all groups, or several with a smaller one at the end."""
+    conv = GroupedConv(channels=4 * groups, groups=groups, stride=stride)
+    x = jax.random.normal(jax.random.key(0), (2, 9, 11, 2 * groups))
+    variables = conv.init(jax.random.key(1), x)
+    expected = jax.lax.conv_general_dilated(
+        x,
+        variables["params"]["kernel"],
+        (stride, stride),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    np.testing.assert_allclose(conv.apply(variables, x), expected, atol=TWIN)
+
+
+def test_rematerialisation_and_bfloat16_keep_the_map(variables):
+    net = tiny()
+    image = jax.random.uniform(jax.random.key(0), (32, 32, 3))
+    full = jax.jit(net.apply)(variables, image)
+    remat = net.clone(encoder=TINY.clone(remat=True))
+    np.testing.assert_allclose(jax.jit(remat.apply)(variables, image), full, atol=EXACT)
+    half = net.clone(encoder=TINY.clone(dtype=jnp.bfloat16), dtype=jnp.bfloat16)
+    rounded = jax.jit(half.apply)(variables, image)
+    assert rounded.dtype == jnp.float32
+    np.testing.assert_allclose(rounded, full, atol=0.05 * np.abs(full).max())
+
+
+def test_defocus_of_a_disparity_map():
+    disparity = jnp.array([[2.0, 4.0], [6.0, 10.0]])
+    signed = defocus.from_disparity(disparity, 4.0)
+    np.testing.assert_allclose(signed, [[-0.25, 0.0], [0.25, 0.75]], atol=EXACT)
+    several = defocus.from_disparity(jnp.stack([disparity, disparity]), jnp.array([4.0, 10.0]))
+    np.testing.assert_allclose(several[1], [[-1.0, -0.75], [-0.5, 0.0]], atol=EXACT)
+    np.testing.assert_array_equal(defocus.from_disparity(jnp.full((2, 2), 3.0), 3.0), 0.0)

@@ -1,0 +1,237 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from d2f_jax.photo import batch
+from tests.fakes import save_picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.JPG", "a.png", "a_bokeh.png", "a_bokeh_mask.png", "c_bokeh.png", ".h.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "sub.png").mkdir()
+    (tmp_path / "sub.png" / "d.tif").touch()
+    return tmp_path
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def test_folders_give_their_photographs_but_no_results(folder):
+    (folder / "sub.png" / "d.tif").unlink()
+    (folder / "sub.png").rmdir()
+    assert names(batch.find_photographs([str(folder)])) == ["a.png", "b.JPG", "c_bokeh.png"]
+
+
+def test_patterns_give_files_but_no_results(folder):
+    assert names(batch.find_photographs([f"{folder}/*.png"])) == ["a.png", "c_bokeh.png"]
+    assert names(batch.find_photographs([f"{folder}/**/*.tif"])) == ["d.tif"]
+
+
+def test_names_stay_in_their_order_and_appear_once(folder):
+    named = [str(folder / "b.JPG"), str(folder / "none.jpg"), str(folder / "b.JPG")]
+    assert names(batch.find_photographs(named)) == ["b.JPG", "none.jpg"]
+
+
+def test_a_name_with_brackets_is_a_name_if_there_is_such_a_file(tmp_path):
+    (tmp_path / "a[1].jpg").touch()
+    assert names(batch.find_photographs([str(tmp_path / "a[1].jpg")])) == ["a[1].jpg"]
+
+
+def test_nothing_found_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no photographs named"):
+        batch.find_photographs([])
+    with pytest.raises(ValueError, match="no photographs there"):
+        batch.find_photographs([str(tmp_path)])
+    with pytest.raises(ValueError, match=r"\*.jpg: no photographs there"):
+        batch.find_photographs([str(tmp_path / "*.jpg")])
+
+
+def plan(sources, output=None, save_maps=False):
+    return batch.plan_targets([Path(s) for s in sources], output, save_maps=save_maps)
+
+
+def test_targets_lie_beside_their_photographs():
+    assert plan(["x/a.jpg", "y/b.TIF", "c.gif"]) == [
+        Path("x/a_bokeh.jpg"),
+        Path("y/b_bokeh.TIF"),
+        Path("c_bokeh.png"),
+    ]
+
+
+def test_an_output_folder_is_made(tmp_path):
+    assert plan(["x/a.jpg"], f"{tmp_path}/new/deep") == [tmp_path / "new" / "deep" / "a_bokeh.jpg"]
+    assert (tmp_path / "new" / "deep").is_dir()
+    assert plan(["x/a.jpg"], f"{tmp_path}/v1.2/") == [tmp_path / "v1.2" / "a_bokeh.jpg"]
+
+
+def test_an_output_file_may_change_the_format(tmp_path):
+    assert plan(["a.jpg"], str(tmp_path / "out.tif")) == [tmp_path / "out.tif"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "output", "message"),
+    [
+        (["a.jpg", "b.jpg"], "out.jpg", "one file cannot hold 2 photographs"),
+        (["a.jpg"], "out.bmp", "choose an ending among .jpg"),
+        (["a.exr"], "out.jpg", "EXR files come from EXR files"),
+        (["a.jpg"], "none/out.jpg", "none: no such folder"),
+        (["x/a.jpg", "y/a.jpg"], ".", "would replace"),
+        (["a.jpg", "a_bokeh.jpg"], None, "a_bokeh.jpg: would replace a_bokeh.jpg"),
+    ],
+)
+def test_harmful_targets_are_refused(tmp_path, monkeypatch, sources, output, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        plan(sources, output)
+
+
+def test_the_photograph_is_never_the_target(tmp_path):
+    save_picture(tmp_path / "a.png")
+    os.symlink(tmp_path / "a.png", tmp_path / "link.png")
+    for output in ("a.png", "link.png", "../" + tmp_path.name + "/a.png"):
+        with pytest.raises(ValueError, match="would replace"):
+            plan([tmp_path / "a.png"], str(tmp_path / output))
+    with pytest.raises(ValueError, match="would replace"):  # a map would
+        plan([tmp_path / "o_mask.png"], str(tmp_path / "o.png"), save_maps=True)
+
+
+def test_maps_and_weights_are_never_the_target(tmp_path):
+    with pytest.raises(ValueError, match=r"m.png: would replace .*m.png"):
+        batch.plan_targets([tmp_path / "a.png"], str(tmp_path / "m.png"), keep=[tmp_path / "m.png"])
+
+
+def test_a_locked_folder_of_photographs_is_refused(tmp_path, monkeypatch):
+    def denied(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(ValueError, match=": cannot list it: Permission denied"):
+        batch.find_photographs([str(tmp_path)])
+
+
+def test_a_refused_plan_makes_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="would replace"):
+        plan([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"], str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_target_s_name_and_a_locked_folder_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "a_bokeh.jpg").mkdir()
+    with pytest.raises(ValueError, match="a folder has this name"):
+        plan([tmp_path / "a.jpg"])
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot make this folder"):
+        plan([tmp_path / "a.jpg"], str(tmp_path / "file" / "sub"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match="cannot write to this folder"):
+        plan([tmp_path / "b.jpg"])
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A photograph that gets brighter to the right, and the command's options to render it."""
+    image = np.tile(np.linspace(30, 220, 96, dtype=np.uint8)[None, :, None], (72, 1, 3))
+    path = tmp_path / "photo.png"
+    Image.fromarray(image).save(path)
+    return path
+
+
+def test_a_depth_network_makes_the_map(tmp_path, photograph):
+    """A network that calls bright pixels near, in an ONNX file, through the whole command."""
+    mean = onnx.helper.make_node("ReduceMean", ["image"], ["map"], axes=[1], keepdims=1)
+    inputs = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 70, 98])
+    output = onnx.helper.make_tensor_value_info("map", onnx.TensorProto.FLOAT, [1, 1, 70, 98])
+    graph = onnx.helper.make_graph([mean], "bright_is_near", [inputs], [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "depth.onnx")
+    target = tmp_path / "out.png"
+    code = batch.run(
+        [str(photograph)],
+        output=str(target),
+        depth_model=tmp_path / "depth.onnx",
+        focus="nearest",
+        save_maps=True,
+    )
+    assert code == 0
+    with np.load(tmp_path / "out_maps.npz") as maps:
+        disparity = maps["disparity"]
+    assert disparity[:, 90].min() > disparity[:, 5].max()
+    with Image.open(target) as done:
+        assert done.size == (96, 72)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"disparity": Path("a.png"), "depth_model": Path("b.onnx")}, "name one of them"),
+        ({"depth_model": Path("missing.onnx")}, "no such file"),
+        ({"depth_model": Path("photo.png")}, "not a readable ONNX network"),
+        ({"renderer": "lens"}, "--disparity FILE or --depth-model FILE"),
+    ],
+)
+def test_wrong_ways_to_a_map(photograph, monkeypatch, options, message):
+    monkeypatch.chdir(photograph.parent)
+    with pytest.raises(ValueError, match=message):
+        batch.run([str(photograph)], **options)
+
+
+@pytest.mark.parametrize("focus", ["nearest", "10,10,30,30", "0.5m"])
+def test_conventions_and_named_focus(tmp_path, photograph, capsys, focus):
+    """Metres that grow to the right: the left is near, in whatever words the focus is put."""
+    metres = np.tile(np.linspace(0.5, 8.0, 96, dtype=np.float32), (72, 1))
+    np.save(tmp_path / "depth.npy", metres)
+    code = batch.run(
+        [str(photograph)],
+        output=str(tmp_path / "out.png"),
+        disparity=tmp_path / "depth.npy",
+        convention="metres",
+        focus=focus,
+        save_maps=True,
+    )
+    assert code == 0
+    with np.load(tmp_path / "out_maps.npz") as maps:
+        radius = np.abs(maps["coc_radius"])
+    assert radius.mean(axis=0).argmin() < 32
+
+
+def test_blades_and_restored_lights(tmp_path):
+    """A clipped lamp in the dark opens into a brighter disc, of another shape with three blades."""
+    image = np.full((96, 128, 3), 20, np.uint8)
+    image[46:50, 62:66] = 255
+    Image.fromarray(image).save(tmp_path / "lamp.png")
+    disparity = np.full((96, 128), 0.0, np.float32)
+    disparity[70:] = 1.0
+    np.save(tmp_path / "map.npy", disparity)
+    done = {}
+    for name, options in (
+        ("plain", {}),
+        ("bright", {"restore_highlights": True}),
+        ("blades", {"restore_highlights": True, "blades": 3}),
+    ):
+        target = tmp_path / f"{name}.png"
+        batch.run(
+            [str(tmp_path / "lamp.png")],
+            output=str(target),
+            disparity=tmp_path / "map.npy",
+            focus="1",
+            blur="10px",
+            **options,
+        )
+        with Image.open(target) as picture:
+            done[name] = np.asarray(picture, np.float32)[30:66, 44:84]
+    assert done["bright"].max() > done["plain"].max() + 10
+    assert np.abs(done["bright"] - done["blades"]).max() > 10
+
+
+def test_the_lens_has_blades_and_the_networks_have_not(photograph):
+    with pytest.raises(ValueError, match="belong to the renderer lens"):
+        batch.run([str(photograph)], renderer="d2f", weights=Path("w.safetensors"), blades=5)

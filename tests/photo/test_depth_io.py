@@ -1,0 +1,181 @@
+import io
+import zipfile
+
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from d2f_jax.photo import depth_io
+
+RAMP = np.linspace(0, 1, 35, dtype=np.float32).reshape(5, 7)
+
+
+def pfm(values, little=True, kind=b"Pf"):
+    scale = b"-1.0" if little else b"1.0"
+    height, width = values.shape
+    header = kind + b"\n%d %d\n" % (width, height) + scale + b"\n"
+    return header + values[::-1].astype("<f4" if little else ">f4").tobytes()
+
+
+def exr(path, **channels):
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, channels).write(str(path))
+
+
+def save(path, values):
+    match path.name:
+        case "8.png":
+            Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(path)
+        case "16.png":
+            Image.fromarray(np.rint(values * 65535).astype(np.uint16)).save(path)
+        case "16.tif":
+            tifffile.imwrite(path, np.rint(values * 65535).astype(np.uint16))
+        case "float.tif":
+            tifffile.imwrite(path, values)
+        case "a.npy":
+            np.save(path, values)
+        case "only.npz":
+            np.savez(path, whatever=values, shape=[5, 7])
+        case "named.npz":
+            np.savez_compressed(path, disparity=values, other=np.zeros_like(values))
+        case "little.pfm":
+            path.write_bytes(pfm(values))
+        case "big.pfm":
+            path.write_bytes(pfm(values, little=False))
+        case "y.exr":
+            exr(path, Y=values)
+        case "one.exr":
+            exr(path, anything=values)
+
+
+FILES = ["8.png", "16.png", "16.tif", "float.tif", "a.npy", "only.npz", "named.npz"]
+FILES += ["little.pfm", "big.pfm", "y.exr", "one.exr"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_kind_is_read(tmp_path, name):
+    save(tmp_path / name, RAMP)
+    back = depth_io.read_disparity(tmp_path / name)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, RAMP, atol=0.51 / 255 if name == "8.png" else 1e-5)
+
+
+@pytest.mark.parametrize("name", ["float.tif", "a.npy", "named.npz", "little.pfm", "y.exr"])
+def test_floating_point_scale_and_holes_are_kept(tmp_path, name):
+    values = RAMP * 100 - 7
+    values[0, 0], values[1, 1] = np.nan, np.inf
+    save(tmp_path / name, values)
+    np.testing.assert_array_equal(depth_io.read_disparity(tmp_path / name), values)
+
+
+def npy_bomb():
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (2**20, 2**20)}
+    )
+    return header.getvalue()
+
+
+def npz_bomb():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("disparity.npy", npy_bomb())
+    return out.getvalue()
+
+
+def npy(values, **options):
+    out = io.BytesIO()
+    np.save(out, values, **options)
+    return out.getvalue()
+
+
+def colour_png():
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+BAD = {
+    "a.txt": (b"1 2 3", r"not a map of a known kind; choose one of .png"),
+    "empty.npy": (b"", "the file is empty"),
+    "text.npy": (b"hello", "not a readable NPY map"),
+    "half.npy": (npy(RAMP)[:150], "not a readable NPY map"),
+    "pickle.npy": (npy(np.array([[{}]]), allow_pickle=True), "not a readable NPY map"),
+    "volume.npy": (npy(np.zeros((2, 5, 7))), r"found array \(2, 5, 7\) float64"),
+    "text.npz": (b"hello", "not a readable NPZ map"),
+    "bomb.npz": (npz_bomb(), "too large"),
+    "bomb.npy": (npy_bomb(), "too large"),
+    "colour.pfm": (pfm(RAMP, kind=b"PF"), "no 'Pf' header"),
+    "half.pfm": (pfm(RAMP)[:-9], "131 bytes do not make 7x5 pixels"),
+    "colour.png": (colour_png(), "a picture in colour"),
+    "text.png": (b"hello", "not a picture of a known kind"),
+    "text.tif": (b"hello", "not a readable TIF map"),
+    "text.exr": (b"hello", "not a readable EXR"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_say_what_and_where_in_one_line(tmp_path, name):
+    data, message = BAD[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        depth_io.read_disparity(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_several_maps_without_the_name_are_listed(tmp_path):
+    np.savez(tmp_path / "a.npz", near=RAMP, far=RAMP)
+    with pytest.raises(ValueError, match=r"found near \(5, 7\) float32, far"):
+        depth_io.read_disparity(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pfm", ".tif", ".png", ".exr"])
+@settings(max_examples=15, deadline=None)
+@given(data=st.binary(max_size=60))
+def test_no_bytes_lead_to_anything_but_a_value_error(tmp_path_factory, suffix, data):
+    path = tmp_path_factory.mktemp("bytes") / f"a{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="a\\" + suffix):
+        depth_io.read_disparity(path)
+
+
+def test_holes_take_the_farther_neighbour_of_their_row():
+    nan = np.nan
+    holed = np.array(
+        [
+            [nan, nan, nan, nan],
+            [9, nan, np.inf, 3],
+            [nan, 5, 6, -np.inf],
+            [1, 2, 3, 4],
+            [nan, nan, 7, 8],
+        ],
+        np.float32,
+    )
+    expected = [[9, 3, 3, 3], [9, 3, 3, 3], [5, 5, 6, 6], [1, 2, 3, 4], [7, 7, 7, 8]]
+    np.testing.assert_array_equal(depth_io.fill_holes(holed), expected)
+
+
+def test_a_map_without_holes_stays():
+    np.testing.assert_array_equal(depth_io.fill_holes(RAMP), RAMP)
+
+
+def test_a_map_of_holes_is_refused():
+    with pytest.raises(ValueError, match="100% of the values are NaN or infinite"):
+        depth_io.fill_holes(RAMP * np.nan)
+
+
+def test_maps_are_written_as_pictures_and_numbers(tmp_path):
+    depth_io.write_map(tmp_path / "a.png", RAMP * 1.5)
+    picture = np.asarray(Image.open(tmp_path / "a.png"))
+    np.testing.assert_array_equal(picture, np.rint(np.clip(RAMP * 1.5, 0, 1) * 255))
+    depth_io.write_maps(tmp_path / "a.npz", defocus=RAMP, weight=RAMP[..., None])
+    with np.load(tmp_path / "a.npz") as back:
+        np.testing.assert_array_equal(back["defocus"], RAMP)
+        assert back["weight"].shape == (5, 7, 1)
+    with pytest.raises(ValueError, match="cannot write there"):
+        depth_io.write_maps(tmp_path / "none" / "a.npz", defocus=RAMP)

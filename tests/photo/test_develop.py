@@ -1,0 +1,181 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from d2f_jax import color
+from d2f_jax.photo import develop
+from d2f_jax.photo.develop import Blur, Point
+from d2f_jax.photo.image_io import Photo
+from tests.fakes import FakeD2F, make_disparity, make_picture
+
+
+@pytest.fixture
+def photo():
+    return Photo(make_picture() / np.float32(255), bits=16, exif=b"kept")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("auto", None),
+        ("0.25", 0.25),
+        ("-3e1", -30.0),
+        ("12,7", Point(12, 7)),
+        ("-1,5", Point(-1, 5)),
+    ],
+)
+def test_focus_is_read(text, value):
+    assert develop.parse_focus(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "near", "nan", "inf", "1,2,3", "1.5,2", ","])
+def test_other_focus_is_refused(text):
+    with pytest.raises(ValueError, match="give auto, nearest, X,Y or LEFT,TOP,RIGHT,BOTTOM"):
+        develop.parse_focus(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "blur"),
+    [("1", Blur()), ("0", Blur(0)), ("2.5", Blur(2.5)), ("40px", Blur(40, in_pixels=True))],
+)
+def test_blur_is_read(text, blur):
+    assert develop.parse_blur(text) == blur
+
+
+@pytest.mark.parametrize("text", ["", "px", "-1", "-1px", "nan", "inf", "much", "40 em"])
+def test_other_blur_is_refused(text):
+    with pytest.raises(ValueError, match="give a factor"):
+        develop.parse_blur(text)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (60, -7), (1e-3, 5)])
+def test_lens_does_not_depend_on_the_units_of_the_map(lens, photo, scale, offset):
+    disparity = np.float32(scale) * make_disparity() + np.float32(offset)
+    done = develop.through_lens(photo, disparity, focus=Point(20, 3))
+    (call,) = lens.calls
+    assert call.disparity.min() == 0
+    assert call.disparity.max() == 1
+    assert call.focus == pytest.approx(20 / 79, abs=2e-3)
+    assert call.blur == pytest.approx(0.04 * 80)
+    assert call.encoding == "srgb"
+    np.testing.assert_allclose(done.photo.image, 1 - photo.image)
+    assert (done.photo.bits, done.photo.exif) == (16, b"kept")
+    np.testing.assert_array_equal(done.maps["disparity"], disparity)
+    radius = done.maps["coc_radius"]
+    assert radius[0, 20] == pytest.approx(0, abs=1e-3)
+    assert radius[0, 79] == pytest.approx(0.04 * 80 * 59 / 79, abs=0.02)
+    assert radius[0, 0] == pytest.approx(-0.04 * 80 * 20 / 79, abs=0.02)
+    assert done.pictures["defocus"].max() == 1
+
+
+def test_large_pictures_are_rendered_in_tiles(lens, photo):
+    develop.through_lens(photo, make_disparity())
+    develop.through_lens(Photo(np.zeros((2900, 2900, 3), np.float32)), make_disparity())
+    assert [call.tile for call in lens.calls] == [None, 1024]
+
+
+def test_lens_blur_in_factors_and_pixels(lens, photo):
+    develop.through_lens(photo, make_disparity(), blur=Blur(2))
+    develop.through_lens(photo, make_disparity(), blur=Blur(40, in_pixels=True))
+    assert [call.blur for call in lens.calls] == [pytest.approx(0.08 * 80), 40]
+
+
+def test_a_blur_wider_than_the_picture_is_refused(lens, photo):
+    develop.through_lens(photo, make_disparity(), blur=Blur(40, in_pixels=True))
+    with pytest.raises(
+        ValueError, match=r"a blur of 41 px radius is wider than the picture \(80x64\)"
+    ):
+        develop.through_lens(photo, make_disparity(), blur=Blur(41, in_pixels=True))
+
+
+def test_a_few_wild_values_do_not_set_the_scale(lens, photo):
+    disparity = make_disparity()
+    disparity[0, :10] = 1e6
+    develop.through_lens(photo, disparity, focus=0.5)
+    assert lens.calls[0].focus == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_map_of_two_values_has_a_scale(lens, photo):
+    disparity = np.zeros((64, 80), np.float32)
+    disparity[30, 30] = 7
+    develop.through_lens(photo, disparity, focus=7.0)
+    assert lens.calls[0].focus == 1
+
+
+def test_auto_focus_takes_what_is_near_in_the_middle(lens, photo):
+    disparity = np.zeros((64, 80), np.float32)
+    disparity[20:44, 30:50] = 0.6  # the subject
+    disparity[56:] = 1  # nearer, but at the border
+    assert develop.subject(disparity) == pytest.approx(0.6)
+    develop.through_lens(photo, disparity)
+    assert lens.calls[0].focus == pytest.approx(0.6)
+
+
+def test_a_map_of_another_size_is_fitted(lens, photo):
+    develop.through_lens(photo, make_disparity(32, 40), focus=Point(79, 63))
+    assert lens.calls[0].disparity.shape == (64, 80)
+    assert lens.calls[0].focus == pytest.approx(1, abs=0.02)
+
+
+def test_linear_photographs_stay_linear(lens, photo):
+    develop.through_lens(photo._replace(linear=True), make_disparity())
+    assert lens.calls[0].encoding == "linear"
+    done = develop.through_d2f(FakeD2F(), photo._replace(linear=True))
+    expected = color.srgb_to_linear(1 - color.linear_to_srgb(jnp.asarray(photo.image)))
+    np.testing.assert_allclose(done.photo.image, expected, atol=1e-6)
+
+
+def test_networks_get_what_was_asked_for(photo):
+    d2f = FakeD2F()
+    done = develop.through_d2f(d2f, photo, blur=Blur(1.5))
+    develop.through_d2f(d2f, photo, focus=0.3)
+    develop.through_d2f(d2f, photo, make_disparity(), focus=0.3)
+    assert d2f.calls[0] == {"blur": 1.5, "focus": None}
+    assert d2f.calls[1] == {"blur": 1, "focus": 0.3}
+    assert d2f.calls[2]["focus"] == 0.3
+    np.testing.assert_array_equal(d2f.calls[2]["disparity"], make_disparity())
+    assert set(done.maps) == {"defocus", "weight", "fusion_mask"}
+    assert done.pictures["radiance"].max() == 1
+    assert done.pictures["mask"].shape == (64, 80)
+
+
+def test_a_radius_in_pixels_of_the_photograph_sets_the_largest_kernel():
+    d2f = FakeD2F()
+    photo = Photo(make_picture(512, 640) / np.float32(255))
+    develop.through_d2f(d2f, photo, blur=Blur(68, in_pixels=True))
+    # The largest kernel, 69 wide, has a radius of 34 at half size: 68 pixels of the photograph.
+    assert d2f.config.sizes[-1] == 69
+    assert d2f.calls[0]["blur"] == pytest.approx(1)
+
+
+def test_a_point_focuses_the_networks_own_map(photo):
+    d2f = FakeD2F()
+    develop.through_d2f(d2f, photo, focus=Point(40, 10))
+    first, second = d2f.calls
+    assert "focus" not in first
+    assert second["focus"] == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("point", [Point(80, 0), Point(0, 64), Point(-1, 0), Point(0, -1)])
+def test_a_point_outside_is_refused(lens, photo, point):
+    message = f"focus {point.x},{point.y} lies outside the picture, which is 80 wide and 64 high"
+    with pytest.raises(ValueError, match=message):
+        develop.through_lens(photo, make_disparity(), focus=point)
+    with pytest.raises(ValueError, match=message):
+        develop.through_d2f(FakeD2F(), photo, focus=point)
+
+
+def test_a_constant_map_is_refused(lens, photo):
+    with pytest.raises(ValueError, match=r"the disparity map is constant \(0.5\)"):
+        develop.through_lens(photo, np.full((64, 80), 0.5, np.float32))
+    with pytest.raises(ValueError, match=r"the disparity map is constant \(0\)"):
+        develop.through_d2f(FakeD2F(), photo, np.zeros((64, 80), np.float32))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (63, 200)])
+def test_small_pictures_are_refused(lens, size):
+    photo = Photo(np.zeros((*size, 3), np.float32))
+    with pytest.raises(ValueError, match="each side must have 64 or more"):
+        develop.through_lens(photo, make_disparity())
+    with pytest.raises(ValueError, match="each side must have 64 or more"):
+        develop.through_d2f(FakeD2F(), photo)
