@@ -11,7 +11,7 @@ from benchmarks import bench_memory, common, inputs, official, report, torch_bas
 from d2f_jax.models import architectures, defocus
 from d2f_jax.render import convolution
 from tests.conftest import load_golden
-from tests.test_defocus import TINY
+from tests.models.test_defocus import TINY
 from tests.tolerances import EXACT, GOLDEN_GRADIENT, GOLDEN_PIPELINE, GOLDEN_RENDER, TWIN
 
 RENDERERS = [torch_baseline.DirectRenderer, torch_baseline.FastRenderer]

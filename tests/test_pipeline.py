@@ -9,7 +9,7 @@ from d2f_jax import pipeline, render
 from d2f_jax.models import architectures, defocus, fusion, weights
 from d2f_jax.render import kernels
 from tests.conftest import load_golden, quick_key
-from tests.test_defocus import TINY
+from tests.models.test_defocus import TINY
 from tests.tolerances import EXACT, GOLDEN_PIPELINE, TWIN
 
 
