@@ -91,7 +91,7 @@ def _renderer(d2f, image, theirs, checkout) -> list[common.Contender]:
     calls = {name: net.renderer for name, net in theirs.items()}
     if checkout:
         calls[common.OFFICIAL] = checkout.render
-    return [common.ours(renderer(), *scene, view=lambda x: {"rendered": x})] + [
+    return [common.ours(renderer, *scene, view=lambda x: {"rendered": x})] + [
         common.theirs(name, call, *map(common.to_torch, scene), view=_view("rendered"))
         for name, call in calls.items()
     ]
@@ -105,7 +105,7 @@ def _fusion(d2f, image, theirs, checkout) -> list[common.Contender]:
     blend: Any = jax.jit(functools.partial(fusion.blend, d2f.config.fusion_net, strip=strip))
 
     def fuse(variables, *scene):
-        return blend(variables, *scene)[0]
+        return blend(variables, *scene).bokeh
 
     calls = {name: _first_of(net.fuse) for name, net in theirs.items()}
     if checkout:

@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> Path:
 def forward(size: tuple[int, int], options: argparse.Namespace) -> dict:
     """Rendering alone."""
     scene = _scene(*size)
-    contenders = [common.ours(renderer(), *scene, view=lambda x: {"bokeh": x})]
+    contenders = [common.ours(renderer, *scene, view=lambda x: {"bokeh": x})]
     contenders += [
         common.theirs(name, call, *map(common.to_torch, scene), view=_view_bokeh)
         for name, call in _torch_renderers(options).items()
@@ -52,10 +52,9 @@ def backward(size: tuple[int, int], options: argparse.Namespace) -> dict:
     """Rendering and the gradients of a weighted sum of the result."""
     scene = _scene(*size)
     probe = inputs.photograph(*size, seed=3) - 0.5
-    ours = renderer()
 
     def loss(image: jax.Array, weight: jax.Array, defocus: jax.Array) -> jax.Array:
-        return (probe * ours(image, weight, defocus)).sum()
+        return (probe * renderer(image, weight, defocus)).sum()
 
     gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
     names = ("image", "weight", "defocus")
@@ -83,21 +82,20 @@ def per_pixel(megapixels: float, options: argparse.Namespace) -> dict:
     """Ours alone at one size of 3:2, in the tiles that the pipeline would take."""
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
     size = height, round(1.5 * height)
-    tile = budget.tile(size, kernels.PAPER_SIZES[-1] // 2)
-    render_size = functools.partial(renderer(), tile=tile)
     row = common.measure(
         f"render, {megapixels} megapixels",
-        [common.ours(render_size, *_scene(*size), view=lambda x: {})],
+        [common.ours(renderer, *_scene(*size), view=lambda x: {})],
         tolerance=0.0,
         repetitions=3 if megapixels > 4 else common.rounds(options),
     )
     return row | {"pixels": size[0] * size[1]}
 
 
-def renderer() -> Callable[..., jax.Array]:
-    """Ours, with as many layers at a time as the pipeline takes on this kind of device."""
-    layer_batch = 1 if common.device() == "cpu" else None
-    return functools.partial(render.weighted_layered_render, layer_batch=layer_batch)
+def renderer(image: jax.Array, weight: jax.Array, defocus: jax.Array) -> jax.Array:
+    """Ours, with the tiles and the layers at a time that the pipeline takes for this size."""
+    sizes = kernels.PAPER_SIZES
+    pieces = budget.rendering(defocus.shape, sizes[-1] // 2, len(sizes))
+    return render.weighted_layered_render(image, weight, defocus, **pieces._asdict())
 
 
 def _scene(height: int, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:

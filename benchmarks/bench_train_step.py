@@ -87,7 +87,7 @@ class Ours:
             variables = {"params": weights["defocus"], "batch_stats": statistics}
             defocus, new = net.apply(variables, images, train=True, mutable=["batch_stats"])
             light: Any = config.radiance_net.apply({"params": weights["radiance"]}, images)
-            bokeh = renderer()(images, radiance.highlight_weight(images, light), defocus)
+            bokeh = renderer(images, radiance.highlight_weight(images, light), defocus)
             return jnp.abs(bokeh - targets).mean(), new["batch_stats"]
 
         (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(weights)

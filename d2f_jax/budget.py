@@ -4,12 +4,39 @@ The results are the same whatever is chosen; only memory and time depend on it.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 
 _STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
 _RENDERER_BYTES = 2**31
 _LAYER_BYTES = 4 * 8 * 6  # per pixel of a layer: four complex planes, some copies
+
+
+class Pieces(NamedTuple):
+    """How the layered renderers take a picture: options of `render.layered_render`."""
+
+    tile: int | None
+    layer_batch: int | None
+
+
+def rendering(shape: tuple[int, ...], radius: int, count: int, tile: int | None = None) -> Pieces:
+    """Chooses for `render.layered_render` and its weighted sister.
+
+    Args:
+      shape: `... h w` at working size.
+      radius: Of the largest kernel [px].
+      count: Number of layers.
+      tile: Side of the tiles where it is chosen already.
+    """
+    tile = tile_side(shape, radius) if tile is None else tile
+    sides = [min(side, tile or side) + 2 * radius for side in shape[-2:]]
+    return Pieces(tile, layers(count, (*shape[:-2], *sides)))
+
+
+def lens_tile(shape: tuple[int, int]) -> int | None:
+    """Side of the tiles of `render.lens_blur` for a picture `h w`; they bound memory, cost time."""
+    return 1024 if math.prod(shape) > 2**23 else None
 
 
 def layers(count: int, shape: tuple[int, ...]) -> int | None:
@@ -34,7 +61,7 @@ def strip(width: int) -> int:
     return max(32, _STRIP_PIXELS.get(jax.default_backend(), 2**22) // width)
 
 
-def tile(shape: tuple[int, ...], radius: int) -> int | None:
+def tile_side(shape: tuple[int, ...], radius: int) -> int | None:
     """Side of the tiles that a picture is rendered in.
 
     Args:

@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from tyro.conf import arg
 
 from d2f_jax import __version__
+from d2f_jax.photo.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bokeh:
+class Bokeh(Settings):
     """Give photographs the shallow depth of field of a wide aperture.
 
     Writes NAME_bokeh.EXT beside every photograph, in its format.
@@ -46,73 +47,6 @@ class Bokeh:
             help="File to write for one photograph, or a folder to write to.",
         ),
     ] = None
-    weights: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE",
-            help_behavior_hint="",
-            help="Weights of the networks instead of those of the package (`d2f convert` makes "
-            "such a file).",
-        ),
-    ] = None
-    disparity: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE|DIR",
-            help_behavior_hint="",
-            help="Disparity map, near = bright (PNG, TIFF, NPY, NPZ, PFM, EXR), instead of the "
-            "network's judgement; for several photographs a folder of maps of the same names.",
-        ),
-    ] = None
-    depth_model: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE.onnx",
-            help="A depth network, such as MiDaS or Depth Anything, that makes the disparity map "
-            "(extra `depth`).",
-        ),
-    ] = None
-    convention: Annotated[
-        Literal["disparity", "inverse_depth", "metres", "near_is_dark"],
-        arg(
-            help="What the values of --disparity are: inverse depth on any scale, inverse depth in "
-            "1/m, distance in metres, or a picture that is dark where it is near."
-        ),
-    ] = "disparity"
-    focus: Annotated[
-        str,
-        arg(
-            metavar="auto|X,Y|VALUE|...",
-            help="What is sharp: the point X pixels from the left and Y from the top of the "
-            "upright photograph, a box LEFT,TOP,RIGHT,BOTTOM, nearest, a distance such as 2.5m "
-            "(maps in metres or 1/m), or a value of the map (pictures of integers count from 0 to "
-            "1). auto takes what is near in the middle of the map, else what the network chooses.",
-        ),
-    ] = "auto"
-    blur: Annotated[
-        str,
-        arg(
-            metavar="FACTOR|RADIUSpx",
-            help="How much: a factor on the default amount, or the radius in pixels of the largest "
-            "blur, such as 40px. The default is 4 % of the long side for `lens`, and as trained "
-            "for `d2f`.",
-        ),
-    ] = "1"
-    blades: Annotated[
-        int | None,
-        arg(metavar="N", help="Straight blades of the lens's iris (`lens` only); round without."),
-    ] = None
-    restore_highlights: Annotated[
-        bool,
-        arg(help="Give clipped lights their brightness back, so that they glow (`lens` only)."),
-    ] = False
-    renderer: Annotated[
-        Literal["auto", "lens", "d2f"],
-        arg(
-            help="`lens` follows the light through an ideal lens and needs a disparity map, `d2f` "
-            "are the networks; `auto` is `lens` with a map and without weights."
-        ),
-    ] = "auto"
     save_maps: Annotated[
         bool,
         arg(
@@ -229,20 +163,7 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
 
     from d2f_jax.photo import batch
 
-    return batch.run(
-        options.images,
-        output=options.output,
-        weights=options.weights,
-        disparity=options.disparity,
-        depth_model=options.depth_model,
-        convention=options.convention,
-        focus=options.focus,
-        blur=options.blur,
-        blades=options.blades,
-        restore_highlights=options.restore_highlights,
-        renderer=options.renderer,
-        save_maps=options.save_maps,
-    )
+    return batch.run(options.images, options, output=options.output, save_maps=options.save_maps)
 
 
 def _keep_compiled() -> None:

@@ -57,5 +57,27 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Puts a file's name before what the body complains of, and makes no memory a complaint.
+
+    Raises:
+      ValueError: in place of the body's ValueError, MemoryError or JAX's error for no memory.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise ValueError(f"{path}: not enough memory; scale the picture down") from error
+        raise
+
+
+def identity(path: str | os.PathLike[str]) -> str:
+    """The same for all names of a file; the file need not exist."""
+    return os.path.normcase(os.path.realpath(path))
+
+
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -124,7 +124,7 @@ def apply(
         order=order,
     )
 
-    bokeh, mask = fusion.blend(
+    blend = fusion.blend(
         config.fusion_net,
         params.fusion,
         image,
@@ -133,7 +133,7 @@ def apply(
         theta=config.theta,
         strip=strip,
     )
-    return D2FOutput(bokeh, rendered, defocus, weight, mask)
+    return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask)
 
 
 def _shrunk(image: Array, size: tuple[int, int]) -> Array:
@@ -214,10 +214,7 @@ class D2F:
                 f"blur={blur} needs kernels of radius {radius} px, too large for a "
                 f"{height}x{width} image at its working size {size}"
             )
-        tile = budget.tile((*batch, *size), radius) if tile is None else tile
-        if layer_batch is None:
-            sides = [min(side, tile or side) + 2 * radius for side in size]
-            layer_batch = budget.layers(len(bank), (*batch, *sides))
+        pieces = budget.rendering((*batch, *size), radius, len(bank), tile)
         return _jitted(
             self.config,
             self.params,
@@ -226,9 +223,9 @@ class D2F:
             disparity=disparity,
             focus=focus,
             clip=clip,
-            layer_batch=layer_batch,
+            layer_batch=pieces.layer_batch if layer_batch is None else layer_batch,
             strip=budget.strip(width) if strip is None else strip,
-            tile=tile,
+            tile=pieces.tile,
         )
 
 

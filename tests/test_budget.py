@@ -6,15 +6,15 @@ from d2f_jax import budget
 @pytest.mark.parametrize("radius", [0, 35, 280, 700])
 @pytest.mark.parametrize("size", [(4096, 6144), (2048, 16384), (16, 1024, 1536)])
 def test_tiles_are_about_a_thousand_pixels_and_only_for_large_pictures(size, radius):
-    assert budget.tile((1984, 3008), radius) is None
-    side = budget.tile(size, radius)
+    assert budget.tile_side((1984, 3008), radius) is None
+    side = budget.tile_side(size, radius)
     assert side is not None
     least = max(768, 2 * radius)
     assert least <= side <= least + 512
 
 
 def test_the_chosen_tiles_fit_the_picture():
-    assert budget.tile((4096, 6144), 280) == 1024
+    assert budget.tile_side((4096, 6144), 280) == 1024
 
 
 def test_layers_by_device_and_size(monkeypatch):
@@ -28,3 +28,12 @@ def test_layers_by_device_and_size(monkeypatch):
 
 def test_strips_have_rows_for_any_width():
     assert budget.strip(100) > budget.strip(1000) >= budget.strip(10**9) == 32
+
+
+def test_the_renderer_gets_tiles_and_layers_that_go_together(monkeypatch):
+    assert budget.rendering((512, 768), 34, 15) == (None, 1)
+    monkeypatch.setattr(budget.jax, "default_backend", lambda: "gpu")
+    whole, tiled = budget.rendering((4096, 6144), 34, 15), budget.rendering((512, 768), 34, 15, 256)
+    assert whole.tile == budget.tile_side((4096, 6144), 34)
+    assert whole.layer_batch == budget.layers(15, (whole.tile + 68, whole.tile + 68))
+    assert tiled == (256, budget.layers(15, (324, 324)))

@@ -31,6 +31,9 @@ from train import commands, export, state
 PAIRS_START = 3_000_000
 """First composite that only this evaluation uses."""
 
+CELL_WIDTH = 300
+"""Of each picture in the contact sheet [px]."""
+
 PAIRS_SIZE = (384, 512)
 PAIRS_BLUR = 3 / 8
 """Size of the made pairs, and the kernels' factor that keeps the blur's share of the picture."""
@@ -81,10 +84,16 @@ def separation(defocus: Float[np.ndarray, "h w"], subject: Bool[np.ndarray, "h w
     return float(outside @ below / inside.sum() / outside.sum())
 
 
-def judge_subject(model: pipeline.D2F, subject: composites.Subject) -> dict[str, float]:
-    """Separation, and change inside the matte eroded by 1 % of the long side, of one photograph."""
-    image = photos.read(subject.photo)
-    out = model(jnp.asarray(image))
+def judge_subject(
+    image: Float[np.ndarray, "h w 3"], out: pipeline.D2FOutput, subject: composites.Subject
+) -> dict[str, float]:
+    """Separation, and change inside the matte eroded by 1 % of the long side, of one photograph.
+
+    Args:
+      image: The subject's photograph.
+      out: What the model made of it.
+      subject: Whose matte decides.
+    """
     size = image.shape[:2]
     matte = photos.read(subject.matte)[..., 0] > 0.5
     defocus = np.asarray(resize.bilinear(out.defocus[..., None], size)[..., 0])
@@ -127,26 +136,21 @@ def judge_pairs(model: pipeline.D2F, material: composites.Material, count: int) 
     return {f"psnr_{name}": float(np.mean(values)) for name, values in scores.items()}
 
 
-def contact_sheet(model: pipeline.D2F, paths: list[Path], width: int = 300) -> Image.Image:
-    """Photograph, defocus map and bokeh side by side, two photographs to a row."""
-    cells = []
-    for path in paths:
-        image = photos.read(path)
-        out = model(jnp.asarray(image))
-        height = round(width * image.shape[0] / image.shape[1])
-        planes = [
-            image,
-            np.repeat(np.asarray(out.defocus)[..., None], 3, -1),
-            np.asarray(out.bokeh),
-        ]
-        row = [
-            Image.fromarray((255 * plane + 0.5).astype(np.uint8)).resize((width, height))
-            for plane in planes
-        ]
-        cell = Image.new("RGB", (3 * width, height))
-        for place, picture in enumerate(row):
-            cell.paste(picture, (place * width, 0))
-        cells.append(cell)
+def contact_cell(
+    image: Float[np.ndarray, "h w 3"], out: pipeline.D2FOutput, width: int = CELL_WIDTH
+) -> Image.Image:
+    """Photograph, defocus map and bokeh side by side, each of this width [px]."""
+    height = round(width * image.shape[0] / image.shape[1])
+    planes = [image, np.repeat(np.asarray(out.defocus)[..., None], 3, -1), np.asarray(out.bokeh)]
+    cell = Image.new("RGB", (3 * width, height))
+    for place, plane in enumerate(planes):
+        picture = Image.fromarray((255 * plane + 0.5).astype(np.uint8)).resize((width, height))
+        cell.paste(picture, (place * width, 0))
+    return cell
+
+
+def contact_sheet(cells: list[Image.Image], width: int = CELL_WIDTH) -> Image.Image:
+    """Cells of pictures of this width [px], two to a row."""
     rows = [cells[n : n + 2] for n in range(0, len(cells), 2)]
     heights = [max(cell.height for cell in row) for row in rows]
     sheet = Image.new("RGB", (6 * width + 12, sum(heights) + 6 * len(rows)), "white")
@@ -164,7 +168,12 @@ def main() -> None:
         arguments = tyro.cli(Arguments, description=__doc__)
         model = load(arguments.weights)
         material = composites.find_material(arguments.folder, held_out=True)
-        subjects = {s.photo.stem: judge_subject(model, s) for s in material.subjects}
+        subjects, cells = {}, []
+        for subject in material.subjects:
+            image = photos.read(subject.photo)
+            out = model(jnp.asarray(image))
+            subjects[subject.photo.stem] = judge_subject(image, out, subject)
+            cells.append(contact_cell(image, out))
         area = [scores["auc"] for scores in subjects.values()]
         change = [scores["change_inside"] for scores in subjects.values()]
         scores = {
@@ -174,11 +183,14 @@ def main() -> None:
             **judge_pairs(model, material, arguments.pairs),
             "subjects": subjects,
         }
-        paths = [subject.photo for subject in material.subjects] + list(material.scenes)
+        paths = list(material.scenes)
         if (arguments.folder / "others").is_dir():
             paths += sorted(photos.listed(arguments.folder / "others"))[::5]
         arguments.out.mkdir(parents=True, exist_ok=True)
-        sheet = contact_sheet(model, paths)
+        for path in paths:
+            image = photos.read(path)
+            cells.append(contact_cell(image, model(jnp.asarray(image))))
+        sheet = contact_sheet(cells)
         with files.replacing(arguments.out / "contact_sheet.jpg") as temporary:
             sheet.save(temporary, "JPEG", quality=88)
         text = json.dumps(scores, indent=2)

@@ -1,6 +1,6 @@
 """Deep Poisson fusion (Luo et al. 2023, Sec. 3.3): the sharp original over the rendered bokeh."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -50,6 +50,13 @@ class FusionNet(nn.Module):
         return layers.conv3(x, *last)[..., 0].astype(jnp.float32)
 
 
+class Blend(NamedTuple):
+    """The fused picture, and the mask that it was fused with."""
+
+    bokeh: Float[Array, "*b h w 3"]
+    fusion_mask: Float[Array, "*b h w"]
+
+
 def binary_mask(defocus: Float[Array, "*b h w"], theta: float = 1 / 8) -> Float[Array, "*b h w"]:
     """Marks what is in focus: 1 where the defocus is below the threshold (Eq. 19, errata b).
 
@@ -92,7 +99,7 @@ def blend(
     *,
     theta: float = 0.25,
     strip: int | None = None,
-) -> tuple[Float[Array, "*b h w 3"], Float[Array, "*b h w"]]:
+) -> Blend:
     """Predicts the mask at full size (Eq. 17) and lays the sharp image over the rendered bokeh.
 
     Args:
@@ -104,8 +111,6 @@ def blend(
       theta: Of `naive_mask`.
       strip: Rows to run at a time, which bounds the memory; None takes all. The result is the same.
 
-    Returns:
-      The fused picture and the mask.
     """
     height, width = image.shape[-3:-1]
     size = height, width
@@ -122,4 +127,4 @@ def blend(
 
     halo = 0 if variables is None else len(net.features) + 1  # of the 3x3 convolutions
     bokeh, mask = strips.over_rows(run, (image,), rows=strip, halo=halo)
-    return bokeh, mask[..., 0]
+    return Blend(bokeh, mask[..., 0])

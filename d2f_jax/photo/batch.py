@@ -1,44 +1,34 @@
 """`d2f bokeh`: from files to files. One bad photograph does not stop the others."""
 
-import contextlib
-import functools
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import color, pipeline
-from d2f_jax.photo import depth, depth_io, develop, image_io
-from d2f_jax.photo import focus as focus_names
-from d2f_jax.render import kernels
+from d2f_jax import files
+from d2f_jax.photo import depth_io, develop, image_io, map_sources
+from d2f_jax.photo.settings import Settings
 
 _MAPS = {False: (), True: ("_defocus.png", "_radiance.png", "_mask.png", "_maps.npz")}
 
 
 def run(
     images: Sequence[str],
+    settings: Settings,
     *,
     output: str | None = None,
-    weights: Path | None = None,
-    disparity: Path | None = None,
-    depth_model: Path | None = None,
-    convention: focus_names.Convention = "disparity",
-    focus: str = "auto",
-    blur: str = "1",
-    blades: int | None = None,
-    restore_highlights: bool = False,
-    renderer: Literal["auto", "lens", "d2f"] = "auto",
     save_maps: bool = False,
 ) -> int:
-    """Develops photographs, with a progress bar for several; the options are those of `cli.Bokeh`.
+    """Develops photographs, with a progress bar for several.
+
+    Args:
+      images: Files, folders and patterns.
+      settings: How each is developed.
+      output: File or folder to write to; None: beside the photographs.
+      save_maps: Whether the maps made on the way are written too.
 
     Returns:
       0, or 1 if some of several photographs failed; a line on stderr says why.
@@ -46,36 +36,16 @@ def run(
     Raises:
       ValueError: if nothing can be done: wrong options, or the only photograph failed.
     """
-    settings: dict[str, Any] = {
-        "focus": develop.parse_focus(focus),
-        "blur": develop.parse_blur(blur),
-    }
     sources = find_photographs(images)
-    targets = plan_targets(sources, output, save_maps=save_maps, keep=(disparity, weights))
     several = len(sources) > 1
-    if disparity is not None and several and not disparity.is_dir():
+    if settings.disparity is not None and several and not settings.disparity.is_dir():
         raise ValueError(
-            f"{disparity}: one map cannot serve {len(sources)} photographs; give a folder of maps"
+            f"{settings.disparity}: one map cannot serve {len(sources)} photographs; give a folder "
+            f"of maps"
         )
-    if disparity is not None and depth_model is not None:
-        raise ValueError("--disparity and --depth-model both give a map: name one of them")
-    map_of = None
-    if disparity is not None:
-        map_of = functools.partial(_load_map, disparity, convention)
-    elif depth_model is not None:
-        map_of = functools.partial(_guess_map, depth.load_onnx(depth_model))
-    if renderer == "lens" and map_of is None:
-        raise ValueError(
-            "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
-        )
-    if renderer == "lens" or (renderer == "auto" and map_of is not None and weights is None):
-        settings |= {"restore_highlights": restore_highlights}
-        settings |= {"aperture": None if blades is None else kernels.Polygon(blades=blades)}
-        work = functools.partial(develop.through_lens, **settings)
-    elif blades is not None or restore_highlights:
-        raise ValueError("--blades and --restore-highlights belong to the renderer lens")
-    else:
-        work = functools.partial(develop.through_d2f, pipeline.load(weights), **settings)
+    work, map_of = develop.renderer(settings), map_sources.find(settings)
+    keep = (settings.disparity, settings.weights)
+    targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     bar = Progress(
@@ -169,7 +139,7 @@ def plan_targets(
     else:
         targets = [Path(output)]
 
-    taken = {_identity(path): path for path in (*sources, *keep) if path is not None}
+    taken = {files.identity(path): path for path in (*sources, *keep) if path is not None}
     for source, target in zip(sources, targets, strict=True):
         if target.suffix.lower() not in image_io.SUFFIXES:
             raise ValueError(f"{target}: choose an ending among {', '.join(image_io.SUFFIXES)}")
@@ -177,7 +147,7 @@ def plan_targets(
             raise ValueError(f"{target}: EXR files come from EXR files, and only they")
         maps = [target.with_name(target.stem + end) for end in _MAPS[save_maps]]
         for path in (target, *maps):
-            other = taken.setdefault(_identity(path), path)
+            other = taken.setdefault(files.identity(path), path)
             if other is not path:
                 raise ValueError(f"{path}: would replace {other}; name another with --output")
         if target.is_dir():
@@ -199,74 +169,24 @@ def plan_targets(
 def _one(
     source: Path,
     target: Path,
-    work: Callable[..., develop.Developed],
-    map_of: Callable[..., np.ndarray] | None,
+    work: develop.Renderer,
+    map_of: map_sources.MapSource | None,
     *,
     save_maps: bool,
     notify: Callable[[str], None],
 ) -> None:
-    """Develops one photograph; a ValueError says what is wrong and with which file."""
+    """Read, map, develop, write; a ValueError says what is wrong and with which file."""
     photo = image_io.read_photo(source)
-    with _naming(source):
+    with files.naming(source):
         develop.check_size(photo)
-    given = None if map_of is None else map_of(source, photo, notify)
-    with _naming(source):
-        done = work(photo, given)
+    disparity = None if map_of is None else map_of(source, photo, notify)
+    with files.naming(source):
+        done = work(photo, disparity)
     if save_maps:
         for name, values in done.pictures.items():
             depth_io.write_map(target.with_name(f"{target.stem}_{name}.png"), values)
         depth_io.write_maps(target.with_name(f"{target.stem}_maps.npz"), **done.maps)
     image_io.write_photo(target, done.photo)
-
-
-def _guess_map(
-    model: depth.DepthModel, source: Path, photo: image_io.Photo, notify: Callable[[str], None]
-) -> Float[np.ndarray, "h w"]:
-    image = jnp.clip(jnp.asarray(photo.image), 0, 1)
-    with _naming(source):
-        return model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
-
-
-def _load_map(
-    disparity: Path,
-    convention: focus_names.Convention,
-    source: Path,
-    photo: image_io.Photo,
-    notify: Callable[[str], None],
-) -> Float[np.ndarray, "h w"]:
-    if disparity.is_dir():
-        named = (disparity / (source.stem + suffix) for suffix in depth_io.SUFFIXES)
-        matching = [p for p in named if p.is_file() and _identity(p) != _identity(source)]
-        if not matching:
-            raise ValueError(f"{source}: no map {source.stem}.* in {disparity}")
-        disparity = matching[0]
-    values = depth_io.read_disparity(disparity)
-    holes = int((~np.isfinite(values)).sum())
-    with _naming(disparity):
-        values = depth_io.fill_holes(values)
-        values, notice = focus_names.to_disparity(values, convention)
-    if notice:
-        notify(f"d2f: note: {disparity}: {notice}")
-    if holes:
-        notify(f"d2f: note: {disparity}: {holes} NaN or infinite values, filled from beside them")
-    (height, width), (rows, columns) = photo.image.shape[:2], values.shape
-    if (height, width) != (rows, columns):
-        sizes = f"{columns}x{rows} pixels, resized to the photograph's {width}x{height}"
-        notify(f"d2f: note: {disparity}: {sizes}")
-    return values
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Puts the file's name before what the body complains of, and makes no memory a complaint."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            raise ValueError(f"{path}: not enough memory; scale the picture down") from error
-        raise
 
 
 def _originals(paths: Iterable[Path]) -> list[Path]:
@@ -275,8 +195,3 @@ def _originals(paths: Iterable[Path]) -> list[Path]:
     results = {p.with_name(f"{p.stem}_bokeh") for p in paths}
     results |= {p.with_name(p.name + end.split(".")[0]) for p in results for end in _MAPS[True]}
     return [p for p in paths if p.with_suffix("") not in results]
-
-
-def _identity(path: Path) -> str:
-    """The same for all names of a file; the file need not exist."""
-    return os.path.normcase(os.path.realpath(path))

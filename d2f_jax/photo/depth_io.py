@@ -17,7 +17,7 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 
 from d2f_jax import files
-from d2f_jax.photo import exr, image_io
+from d2f_jax.photo import decoders, exr, image_io
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".npz", ".pfm", ".exr")
 """Endings of the files that are read."""
@@ -42,7 +42,9 @@ def read_disparity(path: str | os.PathLike[str]) -> Float[np.ndarray, "h w"]:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".exr":
-        channels = exr.read(path, max_pixels=image_io.MAX_PIXELS)
+        files.read_bytes(path)  # missing, empty and unreadable files in our words
+        with files.naming(path):
+            channels = exr.read(path, max_pixels=decoders.MAX_PIXELS)
         return _only(channels, ("disparity", "Y", "Z"), path)
     if suffix in _READERS:
         data = files.read_bytes(path)
@@ -137,7 +139,7 @@ def _check_header(data: bytes) -> None:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0
     shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(stream)
-    if np.prod(shape, dtype=float) > 4 * image_io.MAX_PIXELS:
+    if np.prod(shape, dtype=float) > 4 * decoders.MAX_PIXELS:
         raise ValueError(f"an array of shape {shape} is too large")
 
 
@@ -159,7 +161,7 @@ def _read_tiff(data: bytes) -> dict[str, np.ndarray]:
         page = file.pages.first
         if page.dtype is None or page.dtype.kind != "f":
             return {}
-        if page.imagewidth * page.imagelength * page.samplesperpixel > image_io.MAX_PIXELS:
+        if page.imagewidth * page.imagelength * page.samplesperpixel > decoders.MAX_PIXELS:
             raise ValueError(f"{page.imagewidth}x{page.imagelength} pixels are too many")
         return {"page": np.asarray(page.asarray())}
 

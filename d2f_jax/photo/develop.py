@@ -4,7 +4,9 @@ Two renderers: `through_lens` follows the light of a map through an ideal lens (
 `through_d2f` takes the networks (`pipeline.D2F`), with a map in place of theirs if there is one.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from d2f_jax import color, pipeline, render
+from d2f_jax import budget, color, pipeline, render
 from d2f_jax.models import architectures, resize
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.image_io import Photo
+from d2f_jax.photo.settings import Settings
 from d2f_jax.render import kernels
 from d2f_jax.render.highlights import ContrastRule
 
@@ -27,13 +30,6 @@ KERNELS_SIDE = 768
 
 MIN_SIDE = 64
 """Smaller pictures are refused by both renderers."""
-
-
-class Point(NamedTuple):
-    """A place in the upright photograph, in whole pixels from its left and upper border."""
-
-    x: int
-    y: int
 
 
 class Blur(NamedTuple):
@@ -57,31 +53,38 @@ class Developed(NamedTuple):
     pictures: dict[str, Float[np.ndarray, "h w"]]
 
 
-def parse_focus(text: str) -> float | Point | str | None:
-    """Reads "auto" (None), "X,Y" or a value.
+Renderer = Callable[[Photo, Float[np.ndarray, "h w"] | None], Developed]
+"""From a photograph and its map, if there is one, to the finished photograph."""
 
-    What only a map can tell ("nearest", a box, "2.5m"; see `focus.resolve`) stays text.
+
+def renderer(settings: Settings) -> Renderer:
+    """Chooses between lens and networks as the settings say, and reads their focus and blur.
 
     Raises:
-      ValueError: for anything else.
+      ValueError: for a focus or blur that cannot be read, options that belong to the other
+        renderer, a lens without a map, or weights that cannot be loaded.
     """
-    try:
-        if text == "auto":
-            return None
-        if text == "nearest" or text.count(",") == 3 or text.endswith("m"):
-            return text
-        if "," in text:
-            x, y = text.split(",")
-            return Point(int(x), int(y))
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    focus, blur = focus_names.parse(settings.focus), parse_blur(settings.blur)
+    has_map = settings.disparity is not None or settings.depth_model is not None
+    if settings.renderer == "lens" and not has_map:
         raise ValueError(
-            f"focus {text!r}: give auto, nearest, X,Y or LEFT,TOP,RIGHT,BOTTOM in whole pixels, a "
-            f"distance such as 2.5m, or a value of the map"
+            "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
         )
-    return value
+    blades, restore = settings.blades, settings.restore_highlights
+    if settings.renderer == "lens" or (
+        settings.renderer == "auto" and has_map and settings.weights is None
+    ):
+        return functools.partial(
+            through_lens,
+            focus=focus,
+            blur=blur,
+            aperture=None if blades is None else kernels.Polygon(blades=blades),
+            restore_highlights=restore,
+        )
+    if blades is not None or restore:
+        raise ValueError("--blades and --restore-highlights belong to the renderer lens")
+    d2f = pipeline.load(settings.weights)
+    return functools.partial(through_d2f, d2f, focus=focus, blur=blur)
 
 
 def parse_blur(text: str) -> Blur:
@@ -105,7 +108,7 @@ def through_lens(
     photo: Photo,
     disparity: Float[np.ndarray, "p q"],
     *,
-    focus: float | Point | str | None = None,
+    focus: focus_names.Focus = "auto",
     blur: Blur = Blur(),  # noqa: B008 - immutable
     aperture: kernels.Aperture | None = None,
     restore_highlights: bool = False,
@@ -118,7 +121,7 @@ def through_lens(
     Args:
       photo: All-in-focus photograph.
       disparity: Inverse depth without holes, greater = nearer, on any affine scale, at any size.
-      focus: Value of the map, or the point, that is sharp; None: `subject`.
+      focus: What is sharp; "auto": `focus.subject`.
       blur: Radius of what lies the whole range of the map away from the focus.
       aperture: Opening of the lens, round when None.
       restore_highlights: Whether clipped lights get their brightness back (`highlights`).
@@ -153,7 +156,7 @@ def through_lens(
         encoding="linear" if photo.linear else "srgb",
         aperture=aperture,
         highlights=ContrastRule() if restore_highlights else None,
-        tile=1024 if size[0] * size[1] > 2**23 else None,  # bounds memory, costs time
+        tile=budget.lens_tile(size),
     )
     coc_radius = radius * (scaled - np.float32(sharp))
     picture = np.abs(coc_radius) / max(float(np.abs(coc_radius).max()), 1e-6)
@@ -169,7 +172,7 @@ def through_d2f(
     photo: Photo,
     disparity: Float[np.ndarray, "p q"] | None = None,
     *,
-    focus: float | Point | str | None = None,
+    focus: focus_names.Focus = "auto",
     blur: Blur = Blur(),  # noqa: B008 - immutable
 ) -> Developed:
     """Renders with the networks.
@@ -178,8 +181,8 @@ def through_d2f(
       d2f: Networks with weights.
       photo: All-in-focus photograph; a scene-linear one is cut to [0, 1].
       disparity: Inverse depth in place of the network's map, as in `through_lens`.
-      focus: Value of the disparity map (without one: of the network's defocus map), or the point,
-        that is sharp; None: `subject`, or what the network chooses.
+      focus: What is sharp; "auto": `focus.subject`. Without a map a value is one of the network's
+        defocus map, "auto" is what the network chooses, and the rest needs a map.
       blur: Factor on the kernels, or the radius of the largest in pixels of the photograph. For
         networks that see every picture at one size, a factor of 1 is the same share of any picture.
 
@@ -202,15 +205,20 @@ def through_d2f(
     if disparity is not None:
         disparity = fitted(disparity, (height, width))
         options |= {"disparity": jnp.asarray(disparity), "focus": _focused(disparity, focus)}
-    elif isinstance(focus, Point):
-        _check_inside(focus, (height, width))
+    elif isinstance(focus, focus_names.Point):
+        focus_names.check_inside(focus, (height, width))
         defocus = np.asarray(d2f(image, **options).defocus)
         rows, columns = defocus.shape
         options["focus"] = float(defocus[focus.y * rows // height, focus.x * columns // width])
-    elif isinstance(focus, str):
-        raise ValueError(f"focus {focus}: needs a disparity map (--disparity or --depth-model)")
-    else:
+    elif focus == "auto":
+        options["focus"] = None
+    elif isinstance(focus, float):
         options["focus"] = focus
+    else:
+        raise ValueError(
+            "a focus on nearest, on a box or at a distance needs a disparity map (--disparity or "
+            "--depth-model)"
+        )
 
     out = d2f(image, **options)
     bokeh = color.srgb_to_linear(out.bokeh) if photo.linear else out.bokeh
@@ -245,16 +253,6 @@ def check_size(photo: Photo) -> None:
         raise ValueError(f"{width}x{height} pixels; each side must have {MIN_SIDE} or more")
 
 
-def subject(disparity: Float[np.ndarray, "h w"]) -> float:
-    """Guesses what a photographer would focus on: what is near in the middle of the picture.
-
-    This is the disparity that 90 % of the central quarter (half of each side) do not exceed.
-    """
-    height, width = disparity.shape
-    middle = disparity[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    return float(np.percentile(middle, 90))
-
-
 def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
     """Brings a map to the size (height, width) of its photograph."""
     if disparity.shape == size:
@@ -262,22 +260,8 @@ def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[
     return np.asarray(resize.bilinear(jnp.asarray(disparity)[..., None], size)[..., 0])
 
 
-def _focused(disparity: np.ndarray, focus: float | Point | str | None) -> float:
+def _focused(disparity: np.ndarray, focus: focus_names.Focus) -> float:
     low, high = float(disparity.min()), float(disparity.max())
     if high - low <= 1e-6 * max(abs(low), abs(high)):
         raise ValueError(f"the disparity map is constant ({low:g}): nothing is nearer or farther")
-    if isinstance(focus, Point):
-        _check_inside(focus, disparity.shape)
-        return float(disparity[focus.y, focus.x])
-    if isinstance(focus, str):
-        return focus_names.resolve(focus, disparity)
-    return subject(disparity) if focus is None else focus
-
-
-def _check_inside(point: Point, size: tuple[int, ...]) -> None:
-    height, width = size
-    if not (0 <= point.x < width and 0 <= point.y < height):
-        raise ValueError(
-            f"focus {point.x},{point.y} lies outside the picture, which is {width} wide and "
-            f"{height} high (0,0 is the upper left pixel)"
-        )
+    return focus_names.resolve(focus, disparity)

@@ -2,25 +2,21 @@
 
 import importlib
 import os
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from d2f_jax import files
-
 
 def read(path: str | os.PathLike[str], *, max_pixels: int) -> dict[str, Float[np.ndarray, "h w"]]:
     """Reads the channels of the first part as float32, by name ("R", "G", "B", "A", "Y", "Z" ...).
 
     Raises:
-      ValueError: if the package or the file is missing, the file is no EXR, or it is larger than
-        `max_pixels`.
+      ValueError: if the package is missing, the file is no EXR, or it is larger than `max_pixels`;
+        the caller names the file.
     """
-    library = _library(path)
-    files.read_bytes(path)  # missing, empty and unreadable files in our words
+    library = _library()
     try:
         header = library.File(str(path), header_only=True).header()
         low, high = np.asarray(header["dataWindow"], dtype=np.int64)
@@ -29,36 +25,33 @@ def read(path: str | os.PathLike[str], *, max_pixels: int) -> dict[str, Float[np
             channels = library.File(str(path), separate_channels=True).channels()
             return {name: np.asarray(c.pixels, np.float32) for name, c in channels.items()}
     except Exception as error:  # the library raises RuntimeError, TypeError and others
-        raise ValueError(f"{path}: not a readable EXR file ({_line(error)})") from error
-    raise ValueError(f"{path}: {width}x{height} pixels, more than the {max_pixels} allowed")
+        raise ValueError(f"not a readable EXR file ({_line(error)})") from error
+    raise ValueError(f"{width}x{height} pixels, more than the {max_pixels} allowed")
 
 
 def write(path: str | os.PathLike[str], channels: dict[str, Float[np.ndarray, "h w"]]) -> None:
     """Writes channels as half floats, compressed without loss.
 
     Raises:
-      ValueError: if the package is missing or the file cannot be written.
+      ValueError: if the package is missing or the file cannot be written; the caller names it.
     """
-    library = _library(path)
+    library = _library()
     header: dict[str, Any] = {
         "compression": library.ZIP_COMPRESSION,
         "type": library.scanlineimage,
     }
     half = {name: np.ascontiguousarray(c, np.float16) for name, c in channels.items()}
-    with files.replacing(path) as temporary:
-        try:
-            library.File(header, half).write(str(temporary))
-        except Exception as error:
-            raise ValueError(f"{path}: cannot write it as EXR ({_line(error)})") from error
+    try:
+        library.File(header, half).write(str(path))
+    except Exception as error:
+        raise ValueError(f"cannot write it as EXR ({_line(error)})") from error
 
 
-def _library(path: str | os.PathLike[str]) -> ModuleType:
+def _library() -> ModuleType:
     try:
         return importlib.import_module("OpenEXR")
     except ImportError as error:
-        raise ValueError(
-            f"{Path(path)}: EXR files need the OpenEXR package: pip install OpenEXR"
-        ) from error
+        raise ValueError("EXR files need the OpenEXR package: pip install OpenEXR") from error
 
 
 def _line(error: Exception) -> str:

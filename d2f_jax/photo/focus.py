@@ -10,7 +10,33 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Real
 
-Convention = Literal["disparity", "inverse_depth", "metres", "near_is_dark"]
+from d2f_jax.photo.settings import Convention
+
+
+class Point(NamedTuple):
+    """A place in the upright photograph, in whole pixels from its left and upper border."""
+
+    x: int
+    y: int
+
+
+class Box(NamedTuple):
+    """A part of the upright photograph [px]; the right and bottom edges are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Distance(NamedTuple):
+    """A distance from the camera [m], for maps in 1/m."""
+
+    metres: float
+
+
+Focus = float | Point | Box | Distance | Literal["auto", "nearest"]
+"""What is sharp: a value of the map, a place in the picture, a distance, or a rule."""
 
 
 class DisparityOutput(NamedTuple):
@@ -78,11 +104,7 @@ def at_pixel(disparity: Real[np.ndarray, "h w"], x: int, y: int) -> float:
     Raises:
       ValueError: if the point lies outside the map.
     """
-    height, width = disparity.shape
-    if not (0 <= x < width and 0 <= y < height):
-        raise ValueError(
-            f"the focus point ({x}, {y}) lies outside the picture, {width} wide and {height} high"
-        )
+    check_inside(Point(x, y), disparity.shape)
     return float(np.median(disparity[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]))
 
 
@@ -127,35 +149,77 @@ def at_distance(metres: float) -> float:
     return 1 / metres
 
 
-def resolve(text: str, disparity: Real[np.ndarray, "h w"]) -> float:
+def subject(disparity: Real[np.ndarray, "h w"]) -> float:
+    """Guesses what a photographer would focus on: what is near in the middle of the picture.
+
+    This is the disparity that 90 % of the central quarter (half of each side) do not exceed.
+    """
+    height, width = disparity.shape
+    middle = disparity[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    return float(np.percentile(middle, 90))
+
+
+def parse(text: str) -> Focus:
     """Reads a focus as a person writes it.
 
     Args:
-      text: "nearest"; "X,Y", a point in pixels; "LEFT,TOP,RIGHT,BOTTOM", a box in pixels; "2.5m", a
-        distance, for maps in 1/m; or a number, a value of the map.
+      text: "auto"; "nearest"; "X,Y", a point in pixels; "LEFT,TOP,RIGHT,BOTTOM", a box in pixels;
+        "2.5m", a distance; or a number, a value of the map.
+
+    Raises:
+      ValueError: if the text is none of these.
+    """
+    word = text.strip().lower()
+    if word in ("auto", "nearest"):
+        return word
+    try:
+        if "," in word:
+            pixels = [int(part) for part in word.split(",")]
+            return Point(*pixels) if len(pixels) == 2 else Box(*pixels)
+        number = float(word.removesuffix("m"))
+        if np.isfinite(number):
+            return Distance(number) if word.endswith("m") else number
+    except (ValueError, TypeError):  # TypeError: a box of three or five numbers
+        pass
+    raise ValueError(
+        f"focus {text!r}: give auto, nearest, X,Y or LEFT,TOP,RIGHT,BOTTOM in whole pixels, a "
+        f"distance such as 2.5m, or a value of the map"
+    )
+
+
+def resolve(focus: Focus | str, disparity: Real[np.ndarray, "h w"]) -> float:
+    """Turns a focus into the value of the map that is sharp.
+
+    Args:
+      focus: What `parse` gives, or a text for it. A `Distance` is for maps in 1/m.
       disparity: The map.
 
     Raises:
-      ValueError: if the text is none of these, or points outside the map.
+      ValueError: if a text cannot be read, or the focus lies outside of the map.
     """
-    word = text.strip().lower()
-    if word == "nearest":
-        return nearest_subject(disparity)
-    try:
-        pixels = [int(part) for part in word.split(",")] if "," in word else []
-        number = 0.0 if pixels else float(word.removesuffix("m"))
-        if len(pixels) not in (0, 2, 4) or not np.isfinite(number):
-            raise ValueError
-    except ValueError:
+    focus = parse(focus) if isinstance(focus, str) else focus
+    match focus:
+        case "auto":
+            return subject(disparity)
+        case "nearest":
+            return nearest_subject(disparity)
+        case Point():
+            return at_pixel(disparity, *focus)
+        case Box():
+            return in_box(disparity, *focus)
+        case Distance():
+            return at_distance(focus.metres)
+    return float(focus)
+
+
+def check_inside(point: Point, shape: tuple[int, ...]) -> None:
+    """Refuses, by a ValueError, a point outside of a picture of the shape `h w`."""
+    height, width = shape
+    if not (0 <= point.x < width and 0 <= point.y < height):
         raise ValueError(
-            f"cannot read the focus {text!r}: write nearest, X,Y, LEFT,TOP,RIGHT,BOTTOM, "
-            f"a distance such as 2.5m, or a value of the map"
-        ) from None
-    if len(pixels) == 2:
-        return at_pixel(disparity, *pixels)
-    if len(pixels) == 4:
-        return in_box(disparity, *pixels)
-    return at_distance(number) if word.endswith("m") else number
+            f"focus {point.x},{point.y} lies outside the picture, which is {width} wide and "
+            f"{height} high (0,0 is the upper left pixel)"
+        )
 
 
 def thin_lens_blur(

@@ -1,15 +1,16 @@
-"""Photographs from and to files: JPEG, PNG and TIFF (8 and 16 bit), WebP, float TIFF, EXR.
+"""Photographs from and to files: JPEG, PNG and TIFF (8 and 16 bit), WebP, BMP, float TIFF, EXR.
 
 A `Photo` holds the upright picture as float32 and what has to survive the trip: alpha, EXIF, the
 colour profile and the depth in bits. Pixels are taken as sRGB-encoded; a profile of another RGB
 space is carried along, not converted. EXR files, and only they, hold scene-linear values.
 """
 
+import functools
 import io
 import os
 import struct
-import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,19 +18,11 @@ import imagecodecs
 import numpy as np
 import tifffile
 from jaxtyping import Float
-from PIL import Image, ImageCms
+from PIL import Image
 
 from d2f_jax import files
+from d2f_jax.photo import decoders, exr
 from d2f_jax.photo import exif as metadata
-from d2f_jax.photo import exr
-
-MAX_PIXELS = 2**27
-"""Larger pictures are refused (134 million pixels): a header can claim any size (a "bomb")."""
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".exr")
-"""Endings of the files that are read and written."""
-
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class Photo(NamedTuple):
@@ -59,31 +52,30 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
     several frames or pages the first is taken.
 
     Args:
-      path: JPEG, PNG, TIFF, WebP or EXR file; what it is decides its content, for EXR its ending.
+      path: A file of one of `KINDS`; its content decides which, else its ending.
 
     Returns:
       The picture with what comes with it.
 
     Raises:
       ValueError: if the file is missing, unreadable, empty, no picture, damaged, cut short, or
-        larger than `MAX_PIXELS`, or if it holds values that are not finite or (float TIFF) lie
-        outside [0, 1].
+        larger than `decoders.MAX_PIXELS`, or if it holds values that are not finite or (float TIFF)
+        lie outside [0, 1].
     """
     path = Path(path)
-    if path.suffix.lower() == ".exr":
-        return _read_exr(path)
     data = files.read_bytes(path)
+    kind = next((kind for kind in KINDS if kind.holds(data)), None)
+    kind = kind or next((kind for kind in KINDS if path.suffix.lower() in kind.suffixes), None)
     try:
-        deep = _read_deep(data)
-        if deep is not None:
-            pixels, icc, tags = deep
-        else:
-            pixels, icc, tags = _read_pillow(data)
-    except _Refused as error:
+        if kind is None:
+            raise Image.UnidentifiedImageError
+        pixels, icc, tags = kind.read(data, path)
+    except decoders.Refused as error:
         raise ValueError(f"{path}: {error}") from None
     except Image.UnidentifiedImageError:
+        names = ", ".join(kind.name for kind in KINDS)
         raise ValueError(
-            f"{path}: not a picture of a known kind (JPEG, PNG, TIFF, WebP); convert it to one"
+            f"{path}: not a picture of a known kind ({names}); convert it to one"
         ) from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -92,7 +84,7 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
         ) from error
 
     bits = 32 if pixels.dtype.kind == "f" else 8 * pixels.dtype.itemsize
-    pixels = metadata.upright(_scaled(pixels, path), tags)
+    pixels = metadata.upright(_scaled(pixels, path, linear=kind.linear), tags)
     alpha = pixels[..., 3] if pixels.shape[-1] == 4 else None
     height, width = pixels.shape[:2]
     return Photo(
@@ -101,6 +93,7 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
         bits,
         metadata.cleaned(tags, (height, width)),
         icc,
+        kind.linear,
     )
 
 
@@ -108,7 +101,8 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     """Writes a photograph; the file appears whole or not at all.
 
     The ending decides the format. JPEG (quality 95, full colour resolution) and WebP have 8 bits;
-    PNG and TIFF keep 16, TIFF also floating point. JPEG has no alpha: the picture is laid on white.
+    PNG and TIFF keep 16, TIFF also floating point. JPEG and BMP lay
+    transparent pictures on white.
 
     Args:
       path: File to write; an existing one is replaced.
@@ -120,167 +114,44 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: cannot write {suffix or 'a file without ending'}; {_CHOICE}")
-    if photo.linear != (suffix == ".exr"):
+    kind = next((kind for kind in KINDS if suffix in kind.suffixes), None)
+    if kind is None:
+        raise ValueError(
+            f"{path}: cannot write {suffix or 'a file without ending'}; choose one of "
+            f"{', '.join(SUFFIXES)}"
+        )
+    if photo.linear != kind.linear:
         raise ValueError(f"{path}: scene-linear pictures are written as .exr, and only they")
-    if suffix == ".exr":
-        channels = {name: photo.image[..., n] for n, name in enumerate("RGB")}
-        if photo.alpha is not None:
-            channels["A"] = photo.alpha
-        exr.write(path, channels)
-        return
-
     pixels = photo.image
-    if photo.alpha is not None and suffix in (".jpg", ".jpeg"):
+    if photo.alpha is not None and not kind.has_alpha:
         pixels = pixels * photo.alpha[..., None] + 1 - photo.alpha[..., None]
     elif photo.alpha is not None:
         pixels = np.concatenate([pixels, photo.alpha[..., None]], axis=-1)
-    try:
-        if suffix in (".tif", ".tiff"):
-            data = _encode_tiff(pixels, photo)
-        elif suffix == ".png" and photo.bits > 8:
-            data = _encode_png16(_quantised(pixels, np.uint16), photo)
-        else:
-            data = _encode_pillow(_quantised(pixels, np.uint8), photo, suffix)
-    except (OSError, ValueError, struct.error) as error:
-        raise ValueError(f"{path}: cannot write it as {suffix[1:].upper()}: {error}") from error
-    files.write_bytes(path, data)
-
-
-_CHOICE = f"choose one of {', '.join(SUFFIXES)}"
-
-
-class _Refused(Exception):  # noqa: N818
-    """What is wrong with a picture that decodes well; becomes a ValueError with the path."""
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _Refused(
-            f"{width}x{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million allowed; "
-            "scale it down first"
-        )
-
-
-def _read_pillow(data: bytes) -> tuple[np.ndarray, bytes | None, Image.Exif]:
-    """Decodes 8-bit pictures to `h w 3` or `h w 4`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own bomb warning, and what it says of bad EXIF
+    with files.replacing(path) as temporary:
         try:
-            picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF", "WEBP"))
-        except Image.DecompressionBombError as error:
-            raise _Refused("more pixels than are allowed; scale it down first") from error
-        _check_size(*picture.size)
-        icc = picture.info.get("icc_profile")
-        has_alpha = "A" in picture.getbands() or "a" in picture.getbands()
-        has_alpha = has_alpha or "transparency" in picture.info
-        picture.load()
-        tags = metadata.read(picture)
-        if icc and icc[16:20] != b"RGB ":
-            try:  # a profile of greys or inks: use it, then it has had its day
-                target = ImageCms.createProfile("sRGB")
-                source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-                converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-                picture = converted or picture
-            except (ImageCms.PyCMSError, OSError, ValueError):
-                pass  # unusable, or grey with alpha: the plain conversion below
-            icc = None
-        if picture.mode == "LAB":
-            raise _Refused("Lab colours without a usable profile; convert it to RGB")
-        return np.asarray(picture.convert("RGBA" if has_alpha else "RGB")), icc, tags
+            kind.write(temporary, pixels, photo)
+        except (OSError, ValueError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk, not of the format
+            raise ValueError(f"{path}: cannot write it as {suffix[1:].upper()}: {error}") from error
 
 
-def _read_deep(data: bytes) -> tuple[np.ndarray, bytes | None, Image.Exif] | None:
-    """Decodes PNG and TIFF of more than 8 bits, which Pillow would cut down; None for others."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] == b"\x10":
-        _check_size(*struct.unpack(">II", data[16:24]))
-        pixels = imagecodecs.png_decode(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(data), formats=("PNG",))
-            icc, tags = picture.info.get("icc_profile"), metadata.read(picture)
-        return _as_rgb(pixels), _rgb_profile(icc), tags
-    if data[:4] in _TIFF_MAGIC:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages.first
-            if page.bitspersample <= 8:
-                return None
-            _check_size(page.imagewidth, page.imagelength)
-            if page.samplesperpixel > 5:
-                raise _Refused(f"{page.samplesperpixel} channels; grey or RGB pictures are read")
-            icc = page.tags.valueof(34675)
-            return _tiff_pixels(page), _rgb_profile(icc), metadata.parse(data)
-    return None
-
-
-def _tiff_pixels(page: tifffile.TiffPage) -> np.ndarray:
-    """Brings a page of any layout to `h w 3` or `h w 4`."""
-    pixels = np.asarray(page.asarray())
-    if page.axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, -1)
-    elif page.axes not in ("YX", "YXS"):
-        raise _Refused(f"a TIFF with axes {page.axes}; only flat pictures are read")
-    colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
-    if colours is None:
-        raise _Refused(
-            f"a TIFF of {page.bitspersample} bits in colour mode {int(page.photometric)}; "
-            "convert it to RGB"
-        )
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    associated = colours < pixels.shape[-1] and page.extrasamples[:1] == (1,)
-    has_alpha = colours < pixels.shape[-1] and page.extrasamples[:1] in ((1,), (2,))
-    pixels = pixels[..., : colours + has_alpha]
-    if int(page.photometric) == 0 and pixels.dtype.kind == "u":
-        pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
-    if associated:
-        scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-        alpha = np.maximum(pixels[..., -1:], 1e-9) / scale
-        straight = np.minimum(pixels[..., :-1] / alpha, scale).astype(pixels.dtype)
-        pixels = np.concatenate([straight, pixels[..., -1:]], axis=-1)
-    return _as_rgb(pixels)
-
-
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Repeats the grey channel of `h w`, `h w 1` and `h w 2`; others stay."""
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[-1] <= 2:
-        pixels = np.concatenate([pixels[..., :1].repeat(3, axis=-1), pixels[..., 1:]], axis=-1)
-    return pixels
-
-
-def _rgb_profile(icc: bytes | None) -> bytes | None:
-    return icc if icc and icc[16:20] == b"RGB " else None
-
-
-def _scaled(pixels: np.ndarray, path: Path) -> np.ndarray:
+def _scaled(pixels: np.ndarray, path: Path, *, linear: bool) -> np.ndarray:
     if pixels.dtype.kind == "u":
         return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     if pixels.dtype.kind != "f":
         raise ValueError(f"{path}: {pixels.dtype} values; convert it to 8 or 16 bits unsigned")
-    _check_finite(pixels, path)
+    bad = int((~np.isfinite(pixels)).sum())
+    if bad:
+        raise ValueError(f"{path}: {bad} values are NaN or infinite; repair the picture")
+    if linear:
+        return np.maximum(pixels, 0).astype(np.float32)
     if pixels.min() < -0.05 or pixels.max() > 1.05:
         raise ValueError(
             f"{path}: floating-point values from {pixels.min():.3g} to {pixels.max():.3g}; a TIFF "
             "must hold sRGB-encoded values in [0, 1] (scene-linear pictures go into EXR files)"
         )
     return np.clip(pixels, 0, 1).astype(np.float32)
-
-
-def _check_finite(pixels: np.ndarray, path: Path) -> None:
-    bad = int((~np.isfinite(pixels)).sum())
-    if bad:
-        raise ValueError(f"{path}: {bad} values are NaN or infinite; repair the picture")
-
-
-def _read_exr(path: Path) -> Photo:
-    channels = exr.read(path, max_pixels=MAX_PIXELS)
-    names = [name for name in ("RGB", "YYY") if set(name) <= set(channels)]
-    if not names:
-        raise ValueError(f"{path}: channels {', '.join(channels)}; R, G, B (or Y) are needed")
-    image = np.stack([channels[name] for name in names[0]], axis=-1)
-    _check_finite(image, path)
-    return Photo(np.maximum(image, 0), channels.get("A"), 32, linear=True)
 
 
 def _aligned(pixels: np.ndarray) -> np.ndarray:
@@ -301,31 +172,25 @@ def _quantised(pixels: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarra
     return out
 
 
-def _encode_pillow(pixels: np.ndarray, photo: Photo, suffix: str) -> bytes:
-    picture = Image.fromarray(pixels)
-    options: dict[str, Any] = {"icc_profile": photo.icc}
-    if photo.exif:
+def _write_pillow(path: Path, pixels: np.ndarray, photo: Photo, **options: Any) -> None:
+    if photo.exif and options["format"] != "BMP":
         options["exif"] = b"Exif\0\0" + photo.exif
-    if suffix in (".jpg", ".jpeg"):
-        options |= {"format": "JPEG", "quality": 95, "subsampling": 0}
-    elif suffix == ".webp":
-        options |= {"format": "WEBP", "quality": 95, "exact": True}
-    else:
-        options |= {"format": "PNG"}
-    out = io.BytesIO()
-    picture.save(out, **options)
-    return out.getvalue()
+    picture = Image.fromarray(_quantised(pixels, np.uint8))
+    picture.save(path, icc_profile=photo.icc, **options)
 
 
-def _encode_png16(pixels: np.ndarray, photo: Photo) -> bytes:
-    data = bytes(imagecodecs.png_encode(pixels, level=6))
+def _write_png(path: Path, pixels: np.ndarray, photo: Photo) -> None:
+    if photo.bits == 8:
+        _write_pillow(path, pixels, photo, format="PNG")
+        return
+    data = bytes(imagecodecs.png_encode(_quantised(pixels, np.uint16), level=6))
     extra = b""
     if photo.icc:
         extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc))
     if photo.exif:
         extra += _chunk(b"eXIf", photo.exif)
     header = 8 + 25  # signature and IHDR, after which both chunks may stand
-    return data[:header] + extra + data[header:]
+    path.write_bytes(data[:header] + extra + data[header:])
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -333,7 +198,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + checksum
 
 
-def _encode_tiff(pixels: np.ndarray, photo: Photo) -> bytes:
+def _write_tiff(path: Path, pixels: np.ndarray, photo: Photo) -> None:
     if photo.bits < 32:
         pixels = _quantised(pixels, np.uint16 if photo.bits > 8 else np.uint8)
     else:
@@ -351,4 +216,67 @@ def _encode_tiff(pixels: np.ndarray, photo: Photo) -> bytes:
         software=False,
         metadata=None,
     )
-    return metadata.append_to_tiff(out.getvalue(), photo.exif)
+    path.write_bytes(metadata.append_to_tiff(out.getvalue(), photo.exif))
+
+
+def _write_exr(path: Path, pixels: np.ndarray, photo: Photo) -> None:
+    exr.write(path, {name: pixels[..., n] for n, name in enumerate("RGBA"[: pixels.shape[-1]])})
+
+
+class Kind(NamedTuple):
+    """A kind of picture file.
+
+    Attributes:
+      name: What people call it.
+      suffixes: Endings of its files.
+      holds: Whether bytes begin as such a file does.
+      read: Decodes bytes (the path is for libraries that take no bytes).
+      write: Writes `h w 3`, or `h w 4` if it has alpha.
+      has_alpha: Whether it has room for opacity.
+      linear: Whether its values are scene-linear.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    holds: Callable[[bytes], bool]
+    read: Callable[[bytes, Path], decoders.Decoded]
+    write: Callable[[Path, np.ndarray, Photo], None]
+    has_alpha: bool = True
+    linear: bool = False
+
+
+def _starts(*magics: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(magics)
+
+
+_JPEG = functools.partial(_write_pillow, format="JPEG", quality=95, subsampling=0)
+_WEBP = functools.partial(_write_pillow, format="WEBP", quality=95, exact=True)
+_BMP = functools.partial(_write_pillow, format="BMP")
+
+KINDS = (
+    Kind(
+        "JPEG",
+        (".jpg", ".jpeg"),
+        _starts(b"\xff\xd8"),
+        decoders.read_pillow,
+        _JPEG,
+        has_alpha=False,
+    ),
+    Kind("PNG", (".png",), _starts(b"\x89PNG\r\n\x1a\n"), decoders.read_png, _write_png),
+    Kind(
+        "TIFF",
+        (".tif", ".tiff"),
+        _starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        decoders.read_tiff,
+        _write_tiff,
+    ),
+    Kind("WebP", (".webp",), lambda data: data[8:12] == b"WEBP", decoders.read_pillow, _WEBP),
+    Kind("BMP", (".bmp",), _starts(b"BM"), decoders.read_pillow, _BMP, has_alpha=False),
+    Kind(
+        "EXR", (".exr",), _starts(b"\x76\x2f\x31\x01"), decoders.read_exr, _write_exr, linear=True
+    ),
+)
+"""Every kind that is read and written."""
+
+SUFFIXES = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
+"""Endings of the files that are read and written."""

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from d2f_jax.photo import batch
+from d2f_jax.photo.settings import Settings
 from tests.fakes import save_picture
 
 
@@ -18,6 +19,10 @@ def folder(tmp_path):
     (tmp_path / "sub.png").mkdir()
     (tmp_path / "sub.png" / "d.tif").touch()
     return tmp_path
+
+
+def run(images, *, output=None, save_maps=False, **settings):
+    return batch.run(images, Settings(**settings), output=output, save_maps=save_maps)
 
 
 def names(paths):
@@ -154,7 +159,7 @@ def test_a_depth_network_makes_the_map(tmp_path, photograph):
     model.ir_version = 8
     onnx.save(model, tmp_path / "depth.onnx")
     target = tmp_path / "out.png"
-    code = batch.run(
+    code = run(
         [str(photograph)],
         output=str(target),
         depth_model=tmp_path / "depth.onnx",
@@ -181,7 +186,7 @@ def test_a_depth_network_makes_the_map(tmp_path, photograph):
 def test_wrong_ways_to_a_map(photograph, monkeypatch, options, message):
     monkeypatch.chdir(photograph.parent)
     with pytest.raises(ValueError, match=message):
-        batch.run([str(photograph)], **options)
+        run([str(photograph)], **options)
 
 
 @pytest.mark.parametrize("focus", ["nearest", "10,10,30,30", "0.5m"])
@@ -189,7 +194,7 @@ def test_conventions_and_named_focus(tmp_path, photograph, capsys, focus):
     """Metres that grow to the right: the left is near, in whatever words the focus is put."""
     metres = np.tile(np.linspace(0.5, 8.0, 96, dtype=np.float32), (72, 1))
     np.save(tmp_path / "depth.npy", metres)
-    code = batch.run(
+    code = run(
         [str(photograph)],
         output=str(tmp_path / "out.png"),
         disparity=tmp_path / "depth.npy",
@@ -218,7 +223,7 @@ def test_blades_and_restored_lights(tmp_path):
         ("blades", {"restore_highlights": True, "blades": 3}),
     ):
         target = tmp_path / f"{name}.png"
-        batch.run(
+        run(
             [str(tmp_path / "lamp.png")],
             output=str(target),
             disparity=tmp_path / "map.npy",
@@ -234,4 +239,4 @@ def test_blades_and_restored_lights(tmp_path):
 
 def test_the_lens_has_blades_and_the_networks_have_not(photograph):
     with pytest.raises(ValueError, match="belong to the renderer lens"):
-        batch.run([str(photograph)], renderer="d2f", weights=Path("w.safetensors"), blades=5)
+        run([str(photograph)], renderer="d2f", weights=Path("w.safetensors"), blades=5)

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from d2f_jax import color
-from d2f_jax.photo import develop
-from d2f_jax.photo.develop import Blur, Point
+from d2f_jax.photo import develop, focus
+from d2f_jax.photo.develop import Blur
+from d2f_jax.photo.focus import Box, Distance, Point
 from d2f_jax.photo.image_io import Photo
 from tests.fakes import FakeD2F, make_disparity, make_picture
 
@@ -17,7 +18,10 @@ def photo():
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("auto", None),
+        ("auto", "auto"),
+        ("Nearest ", "nearest"),
+        ("1,2,3,4", Box(1, 2, 3, 4)),
+        ("2.5m", Distance(2.5)),
         ("0.25", 0.25),
         ("-3e1", -30.0),
         ("12,7", Point(12, 7)),
@@ -25,13 +29,13 @@ def photo():
     ],
 )
 def test_focus_is_read(text, value):
-    assert develop.parse_focus(text) == value
+    assert focus.parse(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "near", "nan", "inf", "1,2,3", "1.5,2", ","])
 def test_other_focus_is_refused(text):
     with pytest.raises(ValueError, match="give auto, nearest, X,Y or LEFT,TOP,RIGHT,BOTTOM"):
-        develop.parse_focus(text)
+        focus.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_auto_focus_takes_what_is_near_in_the_middle(lens, photo):
     disparity = np.zeros((64, 80), np.float32)
     disparity[20:44, 30:50] = 0.6  # the subject
     disparity[56:] = 1  # nearer, but at the border
-    assert develop.subject(disparity) == pytest.approx(0.6)
+    assert focus.subject(disparity) == pytest.approx(0.6)
     develop.through_lens(photo, disparity)
     assert lens.calls[0].focus == pytest.approx(0.6)
 

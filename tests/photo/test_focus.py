@@ -38,9 +38,9 @@ def test_focus_is_read_as_people_write_it():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("middle", "cannot read the focus"),
-        ("1,2,3", "cannot read the focus"),
-        ("nan", "cannot read the focus"),
+        ("middle", "give auto, nearest, X,Y or LEFT"),
+        ("1,2,3", "give auto, nearest, X,Y or LEFT"),
+        ("nan", "give auto, nearest, X,Y or LEFT"),
         ("40,3", "outside the picture"),
         ("5,5,5,9", "is empty or leaves"),
         ("-1m", "positive"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from d2f_jax.photo import image_io
+from d2f_jax.photo import decoders
 from d2f_jax.photo.image_io import Photo, read_photo, write_photo
 from tests.fakes import bomb
 
@@ -42,7 +42,14 @@ def as_16bit(values):
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("a.png", 0), ("a.tif", 0), ("a.TIFF", 0), ("a.jpg", 3 / 255), ("a.webp", 10 / 255)],
+    [
+        ("a.png", 0),
+        ("a.tif", 0),
+        ("a.TIFF", 0),
+        ("a.jpg", 3 / 255),
+        ("a.bmp", 0),
+        ("a.webp", 10 / 255),
+    ],
 )
 def test_eight_bits_come_back(tmp_path, name, tolerance):
     image = as_8bit(scene()) / np.float32(255)
@@ -251,7 +258,7 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_a_picture_within_pillows_warning_range_is_refused_quietly(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_io, "MAX_PIXELS", 500)
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 500)
     (tmp_path / "a.png").write_bytes(GOOD["a.png"])
     with pytest.raises(ValueError, match="64x64 pixels"):
         read_photo(tmp_path / "a.png")

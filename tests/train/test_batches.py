@@ -76,7 +76,7 @@ def test_a_folder_without_enough_pairs_is_refused(folder, tmp_path):
 def test_an_unreadable_pair_is_named(folder):
     (folder / "bokeh" / "3.png").write_bytes(b"not a picture")
     config = dataclasses.replace(CONFIG, source=folder)
-    with pytest.raises(ValueError, match=r"3\.png is not a readable picture"):
+    with pytest.raises(ValueError, match=r"3\.png: not a picture of a known kind"):
         batches.train_batches(config, half=True, radius=8)
 
 

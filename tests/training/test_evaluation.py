@@ -116,7 +116,7 @@ def test_all_faults_of_two_folders_are_reported_at_once(folders):
         "truth/0.png has no prediction",
         "ours/1.png has no ground truth",
         "ours/2.png is 80x90 but",
-        "truth/3.png is not a readable picture",
+        "truth/3.png: not a picture of a known kind",
     ):
         assert text in str(error.value)
 

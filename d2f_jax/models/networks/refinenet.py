@@ -25,8 +25,8 @@ class ResidualUnit(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the unit."""
         x = nn.relu(x)
-        y = conv3(self.features, self.dtype, "conv1")(x)
-        return x + conv3(self.features, self.dtype, "conv2")(nn.relu(y))
+        y = padded_conv(self.features, self.dtype, "conv1")(x)
+        return x + padded_conv(self.features, self.dtype, "conv2")(nn.relu(y))
 
 
 class Fusion(nn.Module):
@@ -130,6 +130,6 @@ class RefineNet(nn.Module):
         return Head(self.head, self.channels, self.strip, self.dtype, name="head")(x)
 
 
-def conv3(features: int, dtype: DTypeLike, name: str) -> nn.Conv:
+def padded_conv(features: int, dtype: DTypeLike, name: str) -> nn.Conv:
     """Makes a 3x3 convolution with bias, padding 1."""
     return nn.Conv(features, (3, 3), padding=((1, 1), (1, 1)), dtype=dtype, name=name)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from d2f_jax.photo import image_io
+
+SUFFIXES = tuple(suffix for suffix in image_io.SUFFIXES if suffix != ".exr")
+"""Endings of the pictures in data sets: all that are read but scene-linear ones."""
 
 
 def read(path: str | Path) -> Float[np.ndarray, "h w 3"]:
@@ -18,7 +20,7 @@ def read(path: str | Path) -> Float[np.ndarray, "h w 3"]:
     Raises:
       ValueError: if the file is missing or not a whole picture.
     """
-    return np.asarray(_open(path).convert("RGB"), np.float32) / 255
+    return image_io.read_photo(path).image
 
 
 def read_cutout(path: str | Path) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
@@ -27,8 +29,9 @@ def read_cutout(path: str | Path) -> tuple[Float[np.ndarray, "h w 3"], Float[np.
     Raises:
       ValueError: as `read`.
     """
-    pixels = np.asarray(_open(path).convert("RGBA"), np.float32) / 255
-    return pixels[..., :3], pixels[..., 3]
+    photo = image_io.read_photo(path)
+    alpha = np.ones(photo.image.shape[:2], np.float32) if photo.alpha is None else photo.alpha
+    return photo.image, alpha
 
 
 def size(path: str | Path) -> tuple[int, int]:
@@ -37,7 +40,7 @@ def size(path: str | Path) -> tuple[int, int]:
     Raises:
       ValueError: as `read`.
     """
-    width, height = _open(path).size
+    height, width, _ = read(path).shape
     return height, width
 
 
@@ -71,14 +74,3 @@ def encode(image: np.ndarray) -> np.ndarray:
     image = np.clip(image, 0, 1)
     high = 1.055 * np.maximum(image, 0.0031308) ** (1 / 2.4) - 0.055
     return np.where(image <= 0.0031308, 12.92 * image, high).astype(np.float32)
-
-
-def _open(path: str | Path) -> Image.Image:
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return ImageOps.exif_transpose(file)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a readable picture: {error}") from error

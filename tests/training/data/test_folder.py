@@ -69,11 +69,11 @@ def test_all_faults_are_reported_at_once(tmp_path):
     assert "input/0.jpg has no partner" in message
     assert "bokeh/1.jpg has no partner" in message
     assert "input/2.jpg is 24x32 but its partner" in message
-    assert "input/3.jpg is not a readable picture" in message
+    assert "input/3.jpg: the picture is damaged or cut short" in message
     assert len(folder.FolderSource(found.pairs)) == 3
     with pytest.raises(ValueError, match="24x30"):
         folder.FolderSource(found.pairs)[0]
-    with pytest.raises(ValueError, match=r"3\.jpg is not a readable picture"):
+    with pytest.raises(ValueError, match=r"3\.jpg: the picture is damaged or cut short"):
         folder.FolderSource(found.pairs)[1]
 
 

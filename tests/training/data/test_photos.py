@@ -48,11 +48,18 @@ def test_files_are_listed_in_the_order_of_their_numbers(tmp_path):
     assert names == ["9.png", "10.png", "a.png", "b.png"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n half", b"text"])
-def test_unreadable_files_are_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\x89PNG\r\n\x1a\n half", "not a picture of a known kind"),
+        (b"text", "not a picture of a known kind"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path, content, message):
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.png is not a readable picture"):
+    with pytest.raises(ValueError, match=rf"x\.png: {message}"):
         photos.read(path)
 
 
@@ -60,12 +67,12 @@ def test_a_torn_jpeg_is_found_by_its_size(tmp_path):
     path = tmp_path / "x.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:-900])
-    with pytest.raises(ValueError, match=r"x\.jpg is not a readable picture"):
+    with pytest.raises(ValueError, match=r"x\.jpg: the picture is damaged or cut short"):
         photos.size(path)
 
 
 def test_missing_things_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"no\.png does not exist"):
+    with pytest.raises(ValueError, match=r"no\.png: no such file"):
         photos.read(tmp_path / "no.png")
     with pytest.raises(ValueError, match="is not a folder"):
         photos.listed(Path(tmp_path / "nothing"))

@@ -129,7 +129,7 @@ def test_photographs_and_cutouts_are_used(tmp_path):
 def test_an_unreadable_photograph_is_named(tmp_path):
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     config = synthetic.SyntheticConfig(size=(32, 32), photos=(tmp_path / "torn.jpg",))
-    with pytest.raises(ValueError, match=r"torn\.jpg is not a readable picture"):
+    with pytest.raises(ValueError, match=r"torn\.jpg: not a picture of a known kind"):
         synthetic.make_sample(config, 0)
 
 
