@@ -7,8 +7,17 @@
      (all-in-focus)  └─ radiance ─► radiance weight ┘     ▲                            ▲
                                         kernels ─► convolution                image, defocus map
 
-`pipeline` is the whole line; `render` is usable alone and needs jax, numpy and jaxtyping only.
-Importing `d2f_jax` imports nothing else: take the modules you need (`from d2f_jax import render`).
+Where to go:
+
+- `pipeline`: the whole line. `pipeline.load()(image).bokeh` with the weights of the package.
+- `render`: the renderers alone (`render.lens_blur`, `render.layered_render`), apertures in
+  `render.kernels`; needs jax, numpy and jaxtyping only.
+- `models`: the networks, their weights, `models.convert` for the authors' checkpoints.
+- `photo`: photographs and depth maps from and to files (`photo.image_io`, `photo.depth_io`),
+  focus that people can name (`photo.focus`), what `d2f bokeh` does (`photo.develop`).
+- `training`: losses, metrics, evaluation, data sets; the experiments are in `train/`.
+
+Importing `d2f_jax` imports nothing else: take what you need (`from d2f_jax import render`).
 """
 
 __version__ = "0.1.0"

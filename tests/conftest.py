@@ -14,6 +14,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file comes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_loop.py")
+
+
 def quick_key(seed: int) -> jax.Array:
     """A key of the generator that compiles fastest, for networks whose values do not matter."""
     return jax.random.key(seed, impl="rbg")
@@ -47,10 +52,31 @@ def made_weight(key: str, shape: tuple[int, ...], salt: int = 1) -> np.ndarray:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    """Commands that tests start keep compiled code apart from the user's."""
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+def _shared_cache(tmp_path_factory):
+    """Compiled code is kept for this run alone: all workers share it, and what they start."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    os.environ["XDG_CACHE_HOME"] = str(root / "home")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(root / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(autouse=True)
+def _compilation(request):
+    """Compiles quickly, but for tests marked `optimised`: those see what users run."""
+    quick = request.node.get_closest_marker("optimised") is None
+    if quick != jax.config.read("jax_disable_most_optimizations"):
+        jax.clear_caches()  # the setting is not part of what compiled functions are found by
+        jax.config.update("jax_disable_most_optimizations", quick)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_workers():
+    """Modules hardly share compiled functions, which take gigabytes in the end."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

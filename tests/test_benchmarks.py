@@ -17,6 +17,7 @@ from tests.tolerances import EXACT, GOLDEN_GRADIENT, GOLDEN_PIPELINE, GOLDEN_REN
 RENDERERS = [torch_baseline.DirectRenderer, torch_baseline.FastRenderer]
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_torch_renderers_equal_the_released_one(renderer, case):
@@ -33,6 +34,7 @@ def test_torch_renderers_equal_the_released_one(renderer, case):
         assert error < GOLDEN_GRADIENT * np.linalg.norm(expected), name
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_torch_pipelines_equal_the_released_script(renderer, released_d2f):
     golden = load_golden("pipeline.npz")
@@ -70,6 +72,7 @@ def test_one_layer_equals_ours(size):
         np.testing.assert_allclose(ours, expected, atol=TWIN)
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("measure", [bench_memory.row, bench_memory.command_row])
 def test_memory_is_that_of_another_process(measure):

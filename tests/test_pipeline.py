@@ -32,6 +32,7 @@ def ramp(height=75, width=100):
     return jnp.broadcast_to(jnp.linspace(0.0, 1.0, width), (height, width))
 
 
+@pytest.mark.optimised
 def test_equals_the_released_script(released_d2f):
     golden = load_golden("pipeline.npz")
     out = released_d2f(jnp.asarray(golden["image"]), clip=False)

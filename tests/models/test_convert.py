@@ -14,6 +14,7 @@ def tensors(state_dict):
     return {name: torch.from_numpy(np.array(array)) for name, array in state_dict.items()}
 
 
+@pytest.mark.optimised
 def test_every_released_key_has_a_place(released_state_dicts):
     """And the parameters are the paper's network: 41 600 513 with the unit that never runs."""
     first = convert.convert(released_state_dicts["stage1"], convert.stage1_rows())
@@ -77,7 +78,7 @@ def test_without_torch_it_says_so(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"x")
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from d2f_jax import convert\n"
+        "from d2f_jax.models import convert\n"
         f"try: convert.load_state_dict({str(tmp_path / 'a.pth')!r})\n"
         "except ValueError as error: print(error)"
     )

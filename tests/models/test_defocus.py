@@ -27,6 +27,7 @@ def variables():
     return init(tiny())
 
 
+@pytest.mark.optimised
 def test_equals_the_released_network(released_d2f):
     golden = load_golden("stage1.npz")
     net = released_d2f.config.defocus_net

@@ -8,6 +8,7 @@ from tests.conftest import load_golden
 from tests.tolerances import EXACT, GOLDEN_NETWORK
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("case", [0, 1])
 @pytest.mark.parametrize("strip", [None, 37, 64])
 def test_equals_the_released_network(released_d2f, case, strip):

@@ -14,6 +14,7 @@ def torch_resize(image, **options):
     return out.movedim(1, -1).numpy()
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("size", [(5, 7), (20, 33), (11, 13), (40, 4), (1, 1)])
 def test_bilinear_equals_torch(size):
     image = jax.random.normal(jax.random.key(0), (2, 11, 13, 3))
@@ -31,6 +32,7 @@ def test_rows_by_number_repeat_the_border(size):
     )
 
 
+@pytest.mark.optimised
 def test_doubling_equals_torch():
     features = jax.random.normal(jax.random.key(0), (2, 6, 9, 4))
     aligned = torch_resize(features, scale_factor=2, align_corners=True)

@@ -7,6 +7,7 @@ from d2f_jax.render import kernels
 from tests.tolerances import EXACT
 
 
+@pytest.mark.optimised
 def test_paper_sizes_are_the_released_ones():
     expected = (1, 3, 5, 7, 11, 15, 19, 23, 27, 33, 39, 45, 53, 61, 69)
     assert expected == kernels.PAPER_SIZES

@@ -197,6 +197,7 @@ def test_gradients_of_several_layers_at_a_time():
         assert difference < 1e-4 * np.linalg.norm(np.ravel(expected))
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_focus_and_blur_are_recovered_from_a_photograph(photograph):
     """Adam finds what the lens was set to, within 2 %, from the photograph alone."""

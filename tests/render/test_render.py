@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from d2f_jax import render
-from d2f_jax.render import convolution, kernels
+from d2f_jax.render import convolution, kernels, layered
 from tests.conftest import load_golden
 from tests.tolerances import BFLOAT16, EXACT, GOLDEN_GRADIENT, GOLDEN_RENDER, TWIN
 
@@ -49,6 +49,7 @@ def layered_reference(image, defocus, bank, order="released", sharpness=100.0, p
     return jnp.moveaxis(total / (covered + 1e-10), 0, -1)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("case", [0, 1, 2])
 @pytest.mark.parametrize("layer_batch", [None, 4])
 def test_equals_the_released_renderer(case, layer_batch):
@@ -65,6 +66,7 @@ def test_equals_the_released_renderer(case, layer_batch):
     np.testing.assert_allclose(ours, golden["bokeh"], atol=GOLDEN_RENDER)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("case", [0, 1, 2])
 @pytest.mark.parametrize("layer_batch", [None, 4])
 @pytest.mark.parametrize("outer_jit", [False, True])
@@ -156,6 +158,7 @@ def test_energy_of_a_uniform_blur_is_kept():
     np.testing.assert_allclose(blurred.sum(), image.sum(), rtol=1e-5)
 
 
+@pytest.mark.optimised
 def test_printed_order_bleeds_and_released_order_does_not():
     """Errata e: as printed, the blurred side darkens or bleeds into the sharp one."""
     image = jnp.zeros((60, 90, 3)).at[:, 45:].set(1.0)
@@ -245,10 +248,10 @@ def test_bfloat16_in_bfloat16_out():
 
 def test_traced_once_per_shape():
     image, weight, defocus = scene(20, 26)
-    before = render._weighted_layered_render._cache_size()
+    before = layered._weighted_layered_render._cache_size()
     for factor in (1.0, 0.5):
         render.weighted_layered_render(image * factor, weight, defocus * factor, kernels=SMALL)
-    assert render._weighted_layered_render._cache_size() == before + 1
+    assert layered._weighted_layered_render._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def start(cache, workdir, changes=None, first="", devices=1):
         JAX_PLATFORMS="cpu",
         JAX_COMPILATION_CACHE_DIR=str(cache),
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.5",
+        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
         XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
     )
     return subprocess.Popen(

@@ -47,6 +47,7 @@ def lpips_tree():
     return {"VGG16_0": network, **linear}
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(
     ("blocks", "taps"),
     [(vgg.VGG16, vgg.LPIPS_TAPS), (vgg.VGG19, ((1, 1), (3, 4), (5, 4)))],
