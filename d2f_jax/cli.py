@@ -27,7 +27,8 @@ from d2f_jax.photo.settings import Settings
 class Bokeh(Settings):
     """Give photographs the shallow depth of field of a wide aperture.
 
-    Writes NAME_bokeh.EXT beside every photograph, in its format.
+    Writes NAME_bokeh.EXT beside every photograph, in its format. A photograph is never replaced,
+    the result of an earlier run is.
     """
 
     images: Annotated[
@@ -51,8 +52,19 @@ class Bokeh(Settings):
         bool,
         arg(
             help_behavior_hint="",
-            help="Also write the maps made on the way, as PNG pictures and, exactly, as NPZ.",
+            help="Also write the maps made on the way: as PNG pictures in the photograph's "
+            "proportions, and exactly as they were computed as NPZ.",
         ),
+    ] = False
+    skip: Annotated[
+        bool,
+        arg(
+            help_behavior_hint="",
+            help="Leave photographs alone whose result is there already, instead of replacing it.",
+        ),
+    ] = False
+    recursive: Annotated[
+        bool, arg(help_behavior_hint="", help="Look into the subfolders of folders too.")
     ] = False
 
 
@@ -121,7 +133,13 @@ def command() -> int:
     """Runs the words of this process; what it compiles for pictures is kept for the next one."""
     if sys.argv[1:2] == ["bokeh"]:
         _keep_compiled()
-    return main()
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; Python would complain at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,7 +181,14 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
 
     from d2f_jax.photo import batch
 
-    return batch.run(options.images, options, output=options.output, save_maps=options.save_maps)
+    return batch.run(
+        options.images,
+        options,
+        output=options.output,
+        save_maps=options.save_maps,
+        skip=options.skip,
+        recursive=options.recursive,
+    )
 
 
 def _keep_compiled() -> None:

@@ -241,3 +241,11 @@ def test_a_cache_of_ones_own_stays(monkeypatch):
     monkeypatch.setattr(cli.os, "environ", environment)
     cli._keep_compiled()
     assert environment == {"JAX_COMPILATION_CACHE_DIR": "mine"}
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    """`d2f --help | head -1`."""
+    command = f"{sys.executable} -m d2f_jax bokeh --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""

@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,8 +49,25 @@ def test_links_and_pictures_of_the_documents_exist(path):
             assert (path.parent / target).exists(), target
 
 
+BLOCKS = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in DOCS
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", path.read_text(encoding="utf-8"), re.M | re.S)
+    )
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_python_block_runs_as_printed(block):
+    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_file_is_in_the_architecture():
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    for path in (ROOT / "d2f_jax").glob("*.py"):
+    rooms = [path for path in (ROOT / "d2f_jax").glob("*/*.py")]
+    for path in [*(ROOT / "d2f_jax").glob("*.py"), *rooms]:
         if not path.name.startswith("__"):
             assert path.name in text, f"docs/architecture.md does not mention {path.name}"

@@ -21,6 +21,8 @@ def run(
     *,
     output: str | None = None,
     save_maps: bool = False,
+    skip: bool = False,
+    recursive: bool = False,
 ) -> int:
     """Develops photographs, with a progress bar for several.
 
@@ -29,6 +31,8 @@ def run(
       settings: How each is developed.
       output: File or folder to write to; None: beside the photographs.
       save_maps: Whether the maps made on the way are written too.
+      skip: Whether photographs whose result is there are left alone.
+      recursive: Whether subfolders of folders are looked into.
 
     Returns:
       0, or 1 if some of several photographs failed; a line on stderr says why.
@@ -36,7 +40,8 @@ def run(
     Raises:
       ValueError: if nothing can be done: wrong options, or the only photograph failed.
     """
-    sources = find_photographs(images)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    sources = find_photographs(images, recursive=recursive, notify=console.print)
     several = len(sources) > 1
     if settings.disparity is not None and several and not settings.disparity.is_dir():
         raise ValueError(
@@ -47,7 +52,11 @@ def run(
     keep = (settings.disparity, settings.weights)
     targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    pairs = list(zip(sources, targets, strict=True))
+    if skip:
+        pairs = [(source, target) for source, target in pairs if not target.exists()]
+        if len(pairs) < len(sources):
+            console.print(f"d2f: note: {len(sources) - len(pairs)} done before, left alone")
     bar = Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
@@ -56,7 +65,6 @@ def run(
     )
     failed = 0
     with bar:
-        pairs = list(zip(sources, targets, strict=True))
         for source, target in bar.track(pairs, description="photographs"):
             try:
                 _one(source, target, work, map_of, save_maps=save_maps, notify=console.print)
@@ -66,18 +74,28 @@ def run(
                 failed += 1
                 console.print(f"d2f: {' '.join(str(error).split())}")
     if several:
-        print(f"{len(sources) - failed} of {len(sources)} photographs done")
+        print(f"{len(pairs) - failed} of {len(pairs)} photographs done")
     else:
         print(targets[0])
     if failed:
-        console.print(f"d2f: {failed} of {len(sources)} photographs failed")
+        console.print(f"d2f: {failed} of {len(pairs)} photographs failed")
     return 1 if failed else 0
 
 
-def find_photographs(names: Sequence[str]) -> list[Path]:
-    """Expands folders (pictures directly in them) and patterns, leaving out earlier results.
+def find_photographs(
+    names: Sequence[str],
+    *,
+    recursive: bool = False,
+    notify: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Expands folders and patterns, leaving out results of earlier runs, which a shell names too.
 
     A name that is neither stays as it is, whether or not there is such a file.
+
+    Args:
+      names: Files, folders and patterns.
+      recursive: Whether subfolders of folders are looked into; they get a note otherwise.
+      notify: Gets a line on what was left out.
 
     Raises:
       ValueError: if there is no name, or a folder or pattern without any photograph.
@@ -90,10 +108,17 @@ def find_photographs(names: Sequence[str]) -> list[Path]:
         if path.is_dir():
             try:
                 inside = list(path.iterdir())
+                below = sorted(p.name for p in inside if p.is_dir() and not p.name.startswith("."))
+                if below and recursive:
+                    deep = (p for p in path.rglob("*") if p.is_file())
+                    inside = [p for p in deep if not _is_hidden(p.relative_to(path))]
+                elif below:
+                    left = f"subfolders left out ({_listed(below)}); see --recursive"
+                    notify(f"d2f: note: {name}: {left}")
             except OSError as error:
                 raise ValueError(f"{name}: cannot list it: {error.strerror}") from error
             some = [p for p in inside if p.suffix.lower() in image_io.SUFFIXES]
-            some = _originals(p for p in some if not p.name.startswith("."))
+            some = _originals(p for p in some if p.is_file() and not _is_hidden(Path(p.name)))
         elif glob.has_magic(name) and not path.exists():
             matches = (Path(match) for match in glob.glob(name, recursive=True))
             some = _originals(p for p in matches if p.is_file())
@@ -102,7 +127,19 @@ def find_photographs(names: Sequence[str]) -> list[Path]:
         if not some:
             raise ValueError(f"{name}: no photographs there ({', '.join(image_io.SUFFIXES)})")
         found += sorted(some)
-    return list(dict.fromkeys(found))
+    originals = _originals(dict.fromkeys(found))
+    if left := sorted({p.name for p in found} - {p.name for p in originals}):
+        notify(f"d2f: note: results of an earlier run left out: {_listed(left)}")
+    return originals
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of some names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def plan_targets(
@@ -182,6 +219,8 @@ def _one(
     disparity = None if map_of is None else map_of(source, photo, notify)
     with files.naming(source):
         done = work(photo, disparity)
+    if done.notice:
+        notify(f"d2f: note: {source}: {done.notice}")
     if save_maps:
         for name, values in done.pictures.items():
             depth_io.write_map(target.with_name(f"{target.stem}_{name}.png"), values)

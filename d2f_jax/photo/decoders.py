@@ -1,6 +1,7 @@
 """From the bytes of a picture file to its pixels, as they lie there."""
 
 import io
+import logging
 import struct
 import warnings
 from pathlib import Path
@@ -13,6 +14,9 @@ from PIL import Image, ImageCms
 
 from d2f_jax.photo import exif as metadata
 from d2f_jax.photo import exr
+
+for _library in ("tifffile", "imagecodecs"):  # what they say of damage, we say in one line
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 MAX_PIXELS = 2**27
 """Larger pictures are refused (134 million pixels): a header can claim any size (a "bomb")."""

@@ -60,7 +60,7 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
         import onnxruntime
     except ImportError:
         raise ValueError(
-            "depth networks need onnxruntime: pip install 'd2f-jax[depth]'; or bring a map"
+            "depth networks need onnxruntime: pip install onnxruntime; or bring a map"
         ) from None
     config = config or DepthConfig()
     path = Path(path)

@@ -32,6 +32,15 @@ MIN_SIDE = 64
 """Smaller pictures are refused by both renderers."""
 
 
+LEAST_SHARP = 1e-3
+"""Share of the picture that the networks keep sharp, below which there is a notice."""
+
+NOTHING_SHARP = (
+    "the network found nothing to keep sharp; name a focus (--focus X,Y) or bring a map "
+    "(--disparity)"
+)
+
+
 class Blur(NamedTuple):
     """An amount of blur: a factor on the default, or the radius of the largest blur in pixels."""
 
@@ -45,12 +54,14 @@ class Developed(NamedTuple):
     Attributes:
       photo: The input with its picture replaced.
       maps: Arrays by name, exactly as computed.
-      pictures: Maps scaled to [0, 1] for looking at, by name.
+      pictures: Maps scaled to [0, 1] for looking at, in the photograph's proportions, by name.
+      notice: What the user should know about the result.
     """
 
     photo: Photo
     maps: dict[str, Shaped[np.ndarray, "..."]]
     pictures: dict[str, Float[np.ndarray, "h w"]]
+    notice: str | None = None
 
 
 Renderer = Callable[[Photo, Float[np.ndarray, "h w"] | None], Developed]
@@ -224,14 +235,16 @@ def through_d2f(
     bokeh = color.srgb_to_linear(out.bokeh) if photo.linear else out.bokeh
     maps = {name: np.asarray(getattr(out, name)) for name in ("defocus", "weight", "fusion_mask")}
     weight = maps["weight"].mean(axis=-1)
+    pictures = {"defocus": maps["defocus"], "radiance": weight / max(float(weight.max()), 1e-6)}
+    scale = max(weight.shape) / max(height, width)
+    size = max(1, round(scale * height)), max(1, round(scale * width))
+    pictures = {name: fitted(picture, size) for name, picture in pictures.items()}
+    sharp = float((maps["fusion_mask"] > 0.5).mean())
     return Developed(
         photo._replace(image=np.asarray(bokeh)),
         maps,
-        {
-            "defocus": maps["defocus"],
-            "radiance": weight / max(float(weight.max()), 1e-6),
-            "mask": maps["fusion_mask"],
-        },
+        pictures | {"mask": maps["fusion_mask"]},
+        None if sharp >= LEAST_SHARP else NOTHING_SHARP,
     )
 
 

@@ -40,6 +40,40 @@ def test_patterns_give_files_but_no_results(folder):
     assert names(batch.find_photographs([f"{folder}/**/*.tif"])) == ["d.tif"]
 
 
+def test_results_that_a_shell_names_too_are_left_out_with_a_note(folder):
+    notes = []
+    named = [str(folder / name) for name in ("a.png", "a_bokeh.png", "a_bokeh_mask.png")]
+    assert names(batch.find_photographs(named, notify=notes.append)) == ["a.png"]
+    (note,) = notes
+    assert note.endswith("results of an earlier run left out: a_bokeh.png, a_bokeh_mask.png")
+    # Without its photograph a result is a photograph like any other.
+    assert names(batch.find_photographs([str(folder / "a_bokeh.png")])) == ["a_bokeh.png"]
+
+
+def test_subfolders_get_a_note_or_are_looked_into(folder):
+    notes = []
+    found = batch.find_photographs([str(folder)], notify=notes.append)
+    assert "d.tif" not in names(found)
+    assert notes == [f"d2f: note: {folder}: subfolders left out (sub.png); see --recursive"]
+    found = batch.find_photographs([str(folder)], recursive=True, notify=notes.append)
+    assert names(found) == ["a.png", "b.JPG", "c_bokeh.png", "d.tif"]
+    assert len(notes) == 1
+
+
+def test_finished_photographs_are_skipped_or_replaced(tmp_path, d2f, capsys):
+    for name in ("a.png", "b.png"):
+        save_picture(tmp_path / name)
+    (tmp_path / "a_bokeh.png").write_bytes(b"done before")
+    assert batch.run([str(tmp_path)], Settings(), skip=True) == 0
+    assert (tmp_path / "a_bokeh.png").read_bytes() == b"done before"
+    out = capsys.readouterr()
+    assert "1 of 1 photographs done" in out.out
+    assert "1 done before, left alone" in out.err
+    assert batch.run([str(tmp_path)], Settings()) == 0
+    with Image.open(tmp_path / "a_bokeh.png") as picture:
+        assert picture.size == (80, 64)
+
+
 def test_names_stay_in_their_order_and_appear_once(folder):
     named = [str(folder / "b.JPG"), str(folder / "none.jpg"), str(folder / "b.JPG")]
     assert names(batch.find_photographs(named)) == ["b.JPG", "none.jpg"]
@@ -85,7 +119,7 @@ def test_an_output_file_may_change_the_format(tmp_path):
     ("sources", "output", "message"),
     [
         (["a.jpg", "b.jpg"], "out.jpg", "one file cannot hold 2 photographs"),
-        (["a.jpg"], "out.bmp", "choose an ending among .jpg"),
+        (["a.jpg"], "out.gif", "choose an ending among .jpg"),
         (["a.exr"], "out.jpg", "EXR files come from EXR files"),
         (["a.jpg"], "none/out.jpg", "none: no such folder"),
         (["x/a.jpg", "y/a.jpg"], ".", "would replace"),

@@ -143,6 +143,25 @@ def test_networks_get_what_was_asked_for(photo):
     assert done.pictures["mask"].shape == (64, 80)
 
 
+def test_a_picture_with_nothing_sharp_gets_a_notice(photo, monkeypatch):
+    assert develop.through_d2f(FakeD2F(), photo).notice is None
+    whole = FakeD2F.__call__
+
+    def blurred(self, image, **options):
+        out = whole(self, image, **options)
+        return out._replace(fusion_mask=0.4 * out.fusion_mask)
+
+    monkeypatch.setattr(FakeD2F, "__call__", blurred)
+    assert "nothing to keep sharp" in develop.through_d2f(FakeD2F(), photo).notice
+
+
+def test_maps_are_shown_in_the_proportions_of_the_photograph():
+    done = develop.through_d2f(FakeD2F(), Photo(make_picture(576, 1024) / np.float32(255)))
+    assert done.maps["defocus"].shape == (256, 512)  # what was computed
+    assert done.pictures["defocus"].shape == (288, 512)
+    assert done.pictures["radiance"].shape == (288, 512)
+
+
 def test_a_radius_in_pixels_of_the_photograph_sets_the_largest_kernel():
     d2f = FakeD2F()
     photo = Photo(make_picture(512, 640) / np.float32(255))
