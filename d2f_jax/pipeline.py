@@ -19,7 +19,7 @@ from jaxtyping import Float
 from d2f_jax import budget, render
 from d2f_jax.models import architectures, fusion, radiance, resize, strips, weights
 from d2f_jax.models import defocus as hallucination
-from d2f_jax.render import kernels
+from d2f_jax.render import arrays, kernels
 from d2f_jax.types import Kernels
 
 
@@ -266,13 +266,8 @@ def _checked_image(image: Any) -> Array:
             f"image must be '... h w 3' with sides of at least 64 pixels, got shape {shape}"
         )
     image = jnp.asarray(image)
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise ValueError(
-            f"image must be floating point in [0, 1], got {image.dtype}; divide by 255"
-        )
-    if not bool(jnp.isfinite(image).all()):
-        raise ValueError("image holds NaN or infinite values")
-    return image.astype(jnp.float32)
+    arrays.check_image(image)
+    return arrays.scaled(image).astype(jnp.float32)
 
 
 def _checked_disparity(disparity: Any, image: Array) -> Array:

@@ -187,7 +187,7 @@ def test_load_refuses_what_does_not_fit(tmp_path, monkeypatch, tiny):
         (jnp.zeros((63, 100, 3)), {}, "at least 64 pixels"),
         (jnp.zeros((1, 1, 3)), {}, "at least 64 pixels"),
         (jnp.zeros((100, 100)), {}, "h w 3"),
-        (jnp.zeros((100, 100, 3), jnp.uint8), {}, "divide by 255"),
+        (jnp.full((100, 100, 3), 200.0), {}, "divide 8-bit values by 255"),
         (jnp.full((100, 100, 3), jnp.nan), {}, "NaN"),
         (jnp.zeros((100, 100, 3)), {"blur": -1.0}, "factor of 0 or more"),
         (jnp.zeros((100, 100, 3)), {"blur": 12.0}, "radius 84 px, too large"),

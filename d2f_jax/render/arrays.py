@@ -1,21 +1,98 @@
-"""What every renderer asks of the arrays it is given."""
+"""What every function that takes a picture asks of it, and how it takes it.
 
+Floating-point pictures are taken as they are, unsigned integers by their range (255 is 1.0) and
+given back as such. Values are looked at where arrays are concrete; under `jit`, `vmap` and `grad`
+they have none yet, and nothing is refused for them.
+"""
+
+import math
+
+import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
+
+_LOWEST, _HIGHEST = -1.0, 16.0  # beyond, another scale was meant; radiance may exceed 1
 
 
-def check_picture(image: ArrayLike, map_: ArrayLike, name: str) -> None:
-    """Refuses, by a ValueError, an image that is not `... h w 3`, or a map of another size."""
+def check_picture(image: ArrayLike, map_: ArrayLike, name: str, *, linear: bool = False) -> None:
+    """Refuses what cannot be a picture and its map.
+
+    Args:
+      image: As for `check_image`.
+      map_: Should be `... h w`, finite.
+      name: What the map is called.
+      linear: As for `check_image`.
+
+    Raises:
+      ValueError: as `check_image`, and for another shape of the map, or values that are not finite.
+    """
+    check_image(image, linear=linear)
     shape = jnp.shape(image)
-    if len(shape) < 3 or shape[-1] != 3:
-        raise ValueError(f"image must be '... h w 3' (channels last), got shape {shape}")
     if jnp.shape(map_) != shape[:-1]:
         raise ValueError(
             f"{name} must be '... h w' like the image, {shape[:-1]}, got {jnp.shape(map_)}"
         )
+    check_range(map_, name)
+
+
+def check_image(image: ArrayLike, *, linear: bool = False) -> None:
+    """Refuses what cannot be a picture.
+
+    Args:
+      image: Should be `... h w 3`, sRGB in [0, 1], or linear light from 0 up.
+      linear: Whether it is linear light.
+
+    Raises:
+      ValueError: for other shapes and types, no pixels, and, where the array is concrete, values
+        that are not finite or lie far outside of the range.
+    """
+    shape, dtype = jnp.shape(image), jnp.result_type(image)
+    if len(shape) < 3 or shape[-1] != 3:
+        raise ValueError(f"image must be '... h w 3' (channels last), got shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"image has no pixels, got shape {shape}")
+    if not jnp.issubdtype(dtype, jnp.floating) and not jnp.issubdtype(dtype, jnp.unsignedinteger):
+        raise ValueError(f"image must be floating point or unsigned integers, got {dtype}")
+    top = math.inf if linear else _HIGHEST
+    if jnp.issubdtype(dtype, jnp.floating):
+        check_range(image, "image", low=_LOWEST, high=top, hint="divide 8-bit values by 255")
+
+
+def check_range(
+    array: ArrayLike, name: str, *, low: float = -math.inf, high: float = math.inf, hint: str = ""
+) -> None:
+    """Refuses, by a ValueError, values that are not finite or beyond; nothing of traced arrays."""
+    if isinstance(array, jax.core.Tracer):
+        return
+    with jax.ensure_compile_time_eval():  # a constant in a traced function
+        lowest, highest = map(float, _extent(jnp.asarray(array)))  # NaN passes through both
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError(f"{name} must be finite; found NaN or infinity")
+    if lowest < low or highest > high:
+        found = f"{name} reaches from {lowest:g} to {highest:g}"
+        raise ValueError(f"{found}, far outside of its range{'; ' + hint if hint else ''}")
+
+
+@jax.jit
+def _extent(array: Array) -> tuple[Array, Array]:
+    return jnp.min(array), jnp.max(array)
 
 
 def raised(array: Array) -> Array:
-    """Raises half precision and integers to float32, the precision of all rendering."""
+    """Raises half precision to float32, the precision of all rendering."""
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def scaled(image: Array) -> Array:
+    """A picture as floating point: unsigned integers by their range, others as `raised`."""
+    if jnp.issubdtype(image.dtype, jnp.unsignedinteger):
+        return image.astype(jnp.float32) / jnp.iinfo(image.dtype).max
+    return raised(image)
+
+
+def restored(image: Array, dtype: DTypeLike) -> Array:
+    """A rendered picture in the type of what it was made from; the counterpart of `scaled`."""
+    if jnp.issubdtype(dtype, jnp.unsignedinteger):
+        return jnp.rint(jnp.clip(image, 0, 1) * jnp.iinfo(dtype).max).astype(dtype)
+    return image.astype(dtype)

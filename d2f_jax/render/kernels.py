@@ -274,14 +274,14 @@ def lens_kernel(
     Returns:
       Kernel with sum 1; radius 0 is the identity.
     """
-    y = jnp.fft.fftfreq(size[0], 1 / size[0])[:, None]
-    x = jnp.fft.fftfreq(size[1], 1 / size[1])[None, :]
-    radius = jnp.asarray(radius, x.dtype)
+    radius = jnp.asarray(radius, jnp.result_type(radius, jnp.float32))
+    y = jnp.fft.fftfreq(size[0], 1 / size[0], dtype=radius.dtype)[:, None]
+    x = jnp.fft.fftfreq(size[1], 1 / size[1], dtype=radius.dtype)[None, :]
     scale = jnp.where(radius > 0, -1.0, 1.0) / jnp.maximum(jnp.abs(radius), 0.5)
     u, v = jnp.broadcast_arrays(x * scale, y * scale)
     centre = ((x == 0) & (y == 0)).astype(x.dtype)
     # The trace in the centre is the kernel of an opening that lets nothing through at this size.
-    kernel = aperture(u, v, jnp.abs(scale)) + 1e-9 * centre
+    kernel = aperture(u, v, jnp.abs(scale)).astype(radius.dtype) + 1e-9 * centre
     return jnp.where(radius == 0, centre, kernel / jnp.sum(kernel))
 
 

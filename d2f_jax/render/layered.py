@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from d2f_jax.render import arrays, convolution
 from d2f_jax.render.kernels import kernel_bank
@@ -22,7 +22,7 @@ _EPSILON = 1e-10  # of the released code's divisions
 
 
 def layered_render(
-    image: Float[Array, "*b h w 3"],
+    image: Shaped[Array, "*b h w 3"],
     defocus: Float[Array, "*b h w"],
     *,
     kernels: Kernels | None = None,
@@ -31,11 +31,11 @@ def layered_render(
     layer_batch: int | None = None,
     tile: int | None = None,
     order: LayerOrder = "released",
-) -> Float[Array, "*b h w 3"]:
+) -> Shaped[Array, "*b h w 3"]:
     """Renders bokeh from an image and its defocus map (Luo et al. 2023, Eqs. 6-10).
 
     Args:
-      image: All-in-focus image, sRGB in [0, 1].
+      image: All-in-focus image, sRGB in [0, 1], or unsigned integers, which count by their range.
       defocus: Defocus map in [0, 1]; 0 is in focus, 1 takes the last kernel. Where it leaves about
         [-0.05, 1.05] no layer is active and the picture turns black (errata g). With
         `order="depth"` it is signed, in [-1, 1], positive nearer than the focus.
@@ -57,8 +57,9 @@ def layered_render(
       bfloat16 inputs cost what their rounding costs: about 0.004 absolute.
 
     Raises:
-      ValueError: if a side of the image does not exceed the largest kernel's radius (reflect),
-        if shapes disagree, or for an unknown padding or order.
+      ValueError: if a side of the image does not exceed the largest kernel's radius (reflect), if
+        shapes disagree, for an unknown padding or order, and, unless traced, for values that are
+        not finite or far outside of their range.
     """
     kernels = _checked(image, None, defocus, kernels, order, layer_batch, tile)
     options = {"padding": padding, "layer_batch": layer_batch, "tile": tile, "order": order}
@@ -66,7 +67,7 @@ def layered_render(
 
 
 def weighted_layered_render(
-    image: Float[Array, "*b h w 3"],
+    image: Shaped[Array, "*b h w 3"],
     weight: Float[Array, "*b h w #3"],
     defocus: Float[Array, "*b h w"],
     *,
@@ -76,14 +77,14 @@ def weighted_layered_render(
     layer_batch: int | None = None,
     tile: int | None = None,
     order: LayerOrder = "released",
-) -> Float[Array, "*b h w 3"]:
+) -> Shaped[Array, "*b h w 3"]:
     """Renders bokeh from a radiance-weighted image (Luo et al. 2023, Eqs. 15-16).
 
     Bright pixels with a large weight keep their share when they are spread over a disc, which is
     what makes discs of highlights visible.
 
     Args:
-      image: All-in-focus image, sRGB in [0, 1].
+      image: All-in-focus image, sRGB in [0, 1], or unsigned integers, which count by their range.
       weight: Relative scene radiance of each pixel, >= 0 [1].
       defocus: Defocus map, as for `layered_render`.
       kernels: As for `layered_render`.
@@ -112,8 +113,10 @@ def _layered_render(image, defocus, kernels, sharpness, **options):
     def divide(total):
         return total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
 
-    planes = _composite(_planes(image), defocus, kernels, sharpness, divide=divide, **options)
-    return jnp.moveaxis(planes, -3, -1).astype(image.dtype)
+    planes = _composite(
+        _planes(arrays.scaled(image)), defocus, kernels, sharpness, divide=divide, **options
+    )
+    return arrays.restored(jnp.moveaxis(planes, -3, -1), image.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
@@ -124,10 +127,10 @@ def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **optio
         return jnp.where(arrived > 0, radiance / jnp.where(arrived > 0, arrived, 1.0), 0.0)
 
     dtype = image.dtype
-    image, weight = arrays.raised(image), arrays.raised(weight)
+    image, weight = arrays.scaled(image), arrays.raised(weight)
     planes = _planes(weight * image, weight)
     planes = _composite(planes, defocus, kernels, sharpness, divide=divide, **options)
-    return jnp.moveaxis(planes, -3, -1).astype(dtype)
+    return arrays.restored(jnp.moveaxis(planes, -3, -1), dtype)
 
 
 class _Layers(NamedTuple):
@@ -246,6 +249,8 @@ def _planes(*images: Array) -> list[Array]:
 def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Array:
     """Refuses shapes and options that cannot be meant; returns the kernels to use."""
     arrays.check_picture(image, defocus, "defocus")
+    if weight is not None:
+        arrays.check_range(weight, "weight", low=0.0, hint="weights are 0 or more")
     shape = jnp.shape(image)
     if weight is not None and jnp.shape(weight) not in (shape, (*shape[:-1], 1)):
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from d2f_jax import color
 from d2f_jax.render import arrays, lens_layers
@@ -20,7 +20,7 @@ from d2f_jax.types import Encoding
 
 
 def lens_blur(
-    image: Float[Array, "*b h w 3"],
+    image: Shaped[Array, "*b h w 3"],
     disparity: Float[Array, "*b h w"],
     *,
     focus: float | Float[Array, "*#b"],
@@ -32,7 +32,7 @@ def lens_blur(
     max_radius: float | None = None,
     layer_batch: int = 1,
     tile: int | None = None,
-) -> Float[Array, "*b h w 3"]:
+) -> Shaped[Array, "*b h w 3"]:
     """Blurs a picture as a lens would, for any map of disparity; near objects melt over far ones.
 
     The circle of confusion of a pixel has the signed radius `blur * (disparity - focus)` (thin
@@ -40,7 +40,7 @@ def lens_blur(
     is in `lens_layers`. Differentiable in the image, the disparity, the focus and the blur.
 
     Args:
-      image: All-in-focus image.
+      image: All-in-focus image; unsigned integers count by their range.
       disparity: Inverse depth in any affine scale, larger = nearer. `focus.to_disparity` makes it
         of other kinds of depth.
       focus: Disparity that is in focus; one number, or one for each image of the batch.
@@ -61,13 +61,22 @@ def lens_blur(
       The image through the lens in the encoding and dtype of `image`; sRGB is clipped to [0, 1].
 
     Raises:
-      ValueError: for shapes that disagree, an unknown encoding, values that are not finite, or if
-        `max_radius` is missing where it is needed.
+      ValueError: for shapes that disagree, an unknown encoding, what is no aperture or rule, if
+        `max_radius` is missing where it is needed, and, unless traced, for values that are not
+        finite or far outside of their range, a negative blur, or a radius wider than the picture.
     """
     image, disparity = jnp.asarray(image), jnp.asarray(disparity)
-    arrays.check_picture(image, disparity, "disparity")
     if encoding not in get_args(Encoding):
         raise ValueError(f"encoding is one of {', '.join(get_args(Encoding))}, got {encoding!r}")
+    arrays.check_picture(image, disparity, "disparity", linear=encoding == "linear")
+    arrays.check_range(blur, "blur", low=0.0, hint="a radius is 0 or more")
+    arrays.check_range(focus, "focus")
+    for name, value, example in (
+        ("aperture", aperture, "kernels.Polygon(blades=6)"),
+        ("highlights", highlights, "highlights.ContrastRule()"),
+    ):
+        if value is not None and not callable(value):
+            raise ValueError(f"{name} is None or a function such as {example}, got {value!r}")
     if layer_batch < 1 or (tile is not None and (tile < 64 or tile % 32)):
         raise ValueError(
             f"layer_batch is at least 1 and tile a multiple of 32 from 64 on, "
@@ -96,7 +105,7 @@ _LENS_STATIC = ("plan", "aperture", "encoding", "highlights", "cat_eye", "layer_
 
 @functools.partial(jax.jit, static_argnames=_LENS_STATIC)
 def _lens_blur(image, coc_radius, *, encoding, highlights, **options):
-    radiance = arrays.raised(image)
+    radiance = arrays.scaled(image)
     encoded = radiance if encoding == "srgb" else jnp.clip(color.linear_to_srgb(radiance), 0, 1)
     if encoding == "srgb":
         radiance = color.srgb_to_linear(radiance)
@@ -105,7 +114,7 @@ def _lens_blur(image, coc_radius, *, encoding, highlights, **options):
     bokeh = lens_layers.blur(radiance, coc_radius, **options)
     if encoding == "srgb":
         bokeh = color.linear_to_srgb(jnp.clip(bokeh, 0.0, 1.0))
-    return bokeh.astype(image.dtype)
+    return arrays.restored(bokeh, image.dtype)
 
 
 def _layer_plan(coc_radius: Array, max_radius: float | None) -> lens_layers.LayerPlan:
@@ -119,8 +128,12 @@ def _layer_plan(coc_radius: Array, max_radius: float | None) -> lens_layers.Laye
             "disparity, focus or blur are traced by jit, vmap or grad: the layers depend on it"
         )
     lowest, highest = float(jnp.min(coc_radius)), float(jnp.max(coc_radius))
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("disparity, focus and blur must be finite; found NaN or infinity")
+    largest, size = max(-lowest, highest), coc_radius.shape[-2:]
+    if largest > max(size):
+        raise ValueError(
+            f"a blur of {largest:.0f} px radius is wider than the picture ({size[1]}x{size[0]}); "
+            f"blur is in pixels per unit of disparity"
+        )
     return lens_layers.plan_layers(lowest, highest)
 
 
