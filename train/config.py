@@ -6,7 +6,7 @@ optimiser, rate, batch nor length; errata n).
 
 import difflib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,6 +150,14 @@ class TrainConfig:
 
 _NO_FEATURES = LossWeights(perceptual=0.0)
 
+# What both stages of a preset share. A CPU has two threads to spare for data.
+_PHOTOS = DataConfig(validation_samples=24, lens_samples=24, threads=2)
+_TINY = DataConfig(validation_samples=16, lens_samples=16, near_focus=1.0, threads=2)
+_LITE = TrainConfig(
+    model=ModelConfig(architecture="d2f-lite"), loss=_NO_FEATURES, layer_batch=2, scale=3 / 8
+)
+_SMOKE = TrainConfig(model=ModelConfig(architecture="d2f-smoke"), loss=_NO_FEATURES, save_every=100)
+
 STAGE1: dict[str, TrainConfig] = {
     # 512x512, Eq. 20 with lambda = delta = 0.1 (paper); 60 epochs of 4224 pairs.
     "paper": TrainConfig(steps=31_680, save_every=528, remat=True),
@@ -163,40 +171,22 @@ STAGE1: dict[str, TrainConfig] = {
         save_every=1000,
     ),
     # The weights that come with the package; --data.composites and --backbone say where from.
-    "default": TrainConfig(
-        model=ModelConfig(architecture="d2f-lite"),
-        data=DataConfig(
-            size=(192, 256),
-            batch_size=4,
-            train_samples=4000,
-            validation_samples=24,
-            lens_samples=24,
-            threads=2,
-        ),
+    "default": replace(
+        _LITE,
+        data=replace(_PHOTOS, size=(192, 256), batch_size=4, train_samples=4000),
         optimizer=OptimizerConfig(
             rate=1e-3, average=0.995, trainable=("defocus/decoder", "radiance")
         ),
         loss=LossWeights(perceptual=0.0, defocus=1.0),
         steps=3000,
         save_every=300,
-        layer_batch=2,
-        scale=3 / 8,
     ),
     # Minutes on two CPU cores.
-    "smoke": TrainConfig(
-        model=ModelConfig(architecture="d2f-smoke"),
-        data=DataConfig(
-            size=(64, 64),
-            train_samples=192,
-            validation_samples=16,
-            near_focus=1.0,
-            lens_samples=16,
-            threads=2,
-        ),
+    "smoke": replace(
+        _SMOKE,
+        data=replace(_TINY, size=(64, 64), train_samples=192),
         optimizer=OptimizerConfig(rate=1e-3, warmup=0.1),
-        loss=_NO_FEATURES,
         steps=300,
-        save_every=100,
     ),
 }
 """Presets of defocus hallucination and radiance virtualization."""
@@ -218,38 +208,18 @@ STAGE2: dict[str, TrainConfig] = {
         steps=4000,
         save_every=500,
     ),
-    "default": TrainConfig(
-        model=ModelConfig(architecture="d2f-lite"),
-        data=DataConfig(
-            size=(384, 512),
-            batch_size=2,
-            train_samples=800,
-            validation_samples=24,
-            lens_samples=24,
-            threads=2,
-        ),
+    "default": replace(
+        _LITE,
+        data=replace(_PHOTOS, size=(384, 512), batch_size=2, train_samples=800),
         optimizer=OptimizerConfig(rate=2e-3, trainable=("fusion",)),
-        loss=_NO_FEATURES,
         steps=800,
         save_every=200,
-        layer_batch=2,
-        scale=3 / 8,
     ),
-    "smoke": TrainConfig(
-        model=ModelConfig(architecture="d2f-smoke"),
-        data=DataConfig(
-            size=(128, 128),
-            batch_size=4,
-            train_samples=64,
-            validation_samples=16,
-            near_focus=1.0,
-            lens_samples=16,
-            threads=2,
-        ),
+    "smoke": replace(
+        _SMOKE,
+        data=replace(_TINY, size=(128, 128), batch_size=4, train_samples=64),
         optimizer=OptimizerConfig(rate=2e-3, trainable=("fusion",)),
-        loss=_NO_FEATURES,
         steps=200,
-        save_every=100,
     ),
 }
 """Presets of deep Poisson fusion."""

@@ -123,102 +123,78 @@ _PAPER = LossWeights()
 _FULL = {"perceptual": _PAPER.perceptual, "gradient": _PAPER.gradient}
 _AS_IT_IS = _model()
 
+
+def _row(label: str, psnr: float | None, ssim: float | None, *steps: Change) -> Row:
+    return Row(label=label, steps=steps, psnr=psnr, ssim=ssim)
+
+
 TABLES: dict[str, Table] = {
     "table4": Table(
         title="losses of stage 1",
         stage=1,
         rows=(
-            Row(
-                label="L1",
-                steps=(_loss(perceptual=0.0, ssim=0.0, gradient=0.0),),
-                psnr=23.6241,
-                ssim=0.8730,
-            ),
-            Row(
-                label="L1 + grad",
-                steps=(_loss(perceptual=0.0, ssim=0.0),),
-                psnr=23.6202,
-                ssim=0.8745,
-            ),
-            Row(
-                label="L1 + ssim + grad", steps=(_loss(perceptual=0.0),), psnr=23.6780, ssim=0.8794
-            ),
-            Row(label="total", steps=(_loss(**_FULL),), psnr=23.7091, ssim=0.8795),
+            _row("L1", 23.6241, 0.8730, _loss(perceptual=0.0, ssim=0.0, gradient=0.0)),
+            _row("L1 + grad", 23.6202, 0.8745, _loss(perceptual=0.0, ssim=0.0)),
+            _row("L1 + ssim + grad", 23.6780, 0.8794, _loss(perceptual=0.0)),
+            _row("total", 23.7091, 0.8795, _loss(**_FULL)),
         ),
     ),
     "table5": Table(
         title="losses of stage 2",
         stage=2,
         rows=(
-            Row(
-                label="L1 + Poisson",
-                steps=(_loss(perceptual=0.0, ssim=0.0, gradient=0.0),),
-                psnr=23.6605,
-                ssim=0.8776,
-            ),
-            Row(
-                label="L1 + ssim + Poisson",
-                steps=(_loss(perceptual=0.0, gradient=0.0),),
-                psnr=23.7123,
-                ssim=0.8817,
-            ),
-            Row(
-                label="L1 + ssim + vgg + Poisson",
-                steps=(_loss(perceptual=_PAPER.perceptual, gradient=0.0),),
-                psnr=23.7298,
-                ssim=0.8817,
-            ),
-            Row(label="total", steps=(_loss(**_FULL),), psnr=23.7342, ssim=0.8818),
+            _row("L1 + Poisson", 23.6605, 0.8776, _loss(perceptual=0.0, ssim=0.0, gradient=0.0)),
+            _row("L1 + ssim + Poisson", 23.7123, 0.8817, _loss(perceptual=0.0, gradient=0.0)),
+            _row("L1 + ssim + vgg + Poisson", 23.7298, 0.8817, _loss(**_FULL | {"gradient": 0.0})),
+            _row("total", 23.7342, 0.8818, _loss(**_FULL)),
         ),
     ),
     "table6": Table(
         title="sampling of kernel sizes",
         stage=1,
         rows=(
-            Row(
-                label="growing",
-                steps=(_sizes(kernels.growing_sizes),),
-                psnr=23.7091,
-                ssim=0.8795,
-            ),
-            Row(label="uniform", steps=(_sizes(_uniform),), psnr=23.5260, ssim=0.8628),
+            _row("growing", 23.7091, 0.8795, _sizes(kernels.growing_sizes)),
+            _row("uniform", 23.5260, 0.8628, _sizes(_uniform)),
         ),
     ),
     "table7": Table(
         title="radiance",
         stage=1,
         rows=(
-            Row(label="with radiance", steps=(_AS_IT_IS,), psnr=23.7091, ssim=0.8795),
-            Row(label="without", steps=(_model(radiance="none"),), psnr=23.6780, ssim=0.8794),
-            Row(label="grey image", steps=(_model(radiance="grey"),), psnr=23.6527, ssim=0.8774),
+            _row("with radiance", 23.7091, 0.8795, _AS_IT_IS),
+            _row("without", 23.6780, 0.8794, _model(radiance="none")),
+            _row("grey image", 23.6527, 0.8774, _model(radiance="grey")),
         ),
     ),
     "fig8-number": Table(
         title="number of kernels (the paper's, at 69 px; in proportion for other presets)",
         stage=1,
-        rows=tuple(Row(label=str(n), steps=(_count(n),)) for n in (11, 13, 15, 17, 19)),
+        rows=tuple(_row(str(n), None, None, _count(n)) for n in (11, 13, 15, 17, 19)),
     ),
     "fig8-size": Table(
         title="largest kernel (the paper's, of 15; in proportion for other presets)",
         stage=1,
-        rows=tuple(Row(label=str(n), steps=(_largest(n),)) for n in (49, 59, 69, 79, 89)),
+        rows=tuple(_row(str(n), None, None, _largest(n)) for n in (49, 59, 69, 79, 89)),
     ),
     "fig12": Table(
         title="training strategies",
         stage=1,
         rows=(
-            Row(label="direct (D2F)", steps=(_AS_IT_IS,)),
-            Row(
-                label="two steps",
-                steps=(_step(share=2 / 5, channels=6), _step(share=3 / 5, last=True)),
+            _row("direct (D2F)", None, None, _AS_IT_IS),
+            _row(
+                "two steps",
+                None,
+                None,
+                _step(share=2 / 5, channels=6),
+                _step(share=3 / 5, last=True),
             ),
-            Row(
-                label="three steps (BRDE)",
-                steps=(
-                    _step(share=3 / 8, zoom=0.5, channels=6),
-                    _step(share=2 / 8, channels=6),
-                    _step(share=3 / 8, last=True),
-                ),
+            _row(
+                "three steps (BRDE)",
+                None,
+                None,
+                _step(share=3 / 8, zoom=0.5, channels=6),
+                _step(share=2 / 8, channels=6),
+                _step(share=3 / 8, last=True),
             ),
         ),
     ),
