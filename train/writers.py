@@ -1,8 +1,9 @@
-"""What a run tells: a progress bar, metrics.jsonl, and pictures for TensorBoard."""
+"""What a run tells: a progress bar or plain lines, metrics.jsonl, pictures for TensorBoard."""
 
 import json
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,22 @@ class Writers:
         self._bar = Progress(
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:.1f} images/s  ETA"),
+            TextColumn("{task.fields[known]}ETA"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,  # a log file gets lines instead
         )
-        self._task = self._bar.add_task(
-            "", total=steps, completed=step, loss=float("nan"), speed=0.0
-        )
+        self._task = self._bar.add_task("", total=steps, completed=step, known="")
+        self._speed = 0.0
         self._bar.start()
         self._last = (step, time.monotonic())
 
     def step(self, step: int, loss: float) -> None:
         """Moves the progress bar."""
         if not self._quiet:
-            self._bar.update(self._task, completed=step, loss=loss)
+            speed = f"{self._speed:.1f} images/s  " if self._speed else ""
+            self._bar.update(self._task, completed=step, known=f"loss {loss:.4f}  {speed}")
 
     def lap(self, step: int) -> float:
         """Images per second since the clock was last set by `metrics`."""
@@ -62,7 +64,9 @@ class Writers:
         """Appends a line to metrics.jsonl: step, loss and its parts, what else was measured."""
         if self._quiet:
             return
-        self._bar.update(self._task, speed=speed)
+        self._speed = speed
+        if not self._console.is_terminal or "val_psnr" in values:
+            self.say(self._line(step, values, speed))
         line = {"step": step, **values, "images_per_second": round(speed, 2)}
         self._metrics.write(json.dumps(line) + "\n")
         self._metrics.flush()
@@ -78,12 +82,23 @@ class Writers:
         for name, picture in pictures.items():
             picture = np.clip(np.asarray(picture, np.float32), 0, 1)
             layout = "HWC" if picture.ndim == 3 else "HW"
-            self._board.add_image(name, picture, step, dataformats=layout)
+            # Scalars have the plain names, which a picture's tag must not share.
+            self._board.add_image(f"pictures/{name}", picture, step, dataformats=layout)
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
         if not self._quiet:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _line(self, step: int, values: Mapping[str, float], speed: float) -> str:
+        """What a log file says of a step; a checkpoint's has the validation."""
+        parts = [f"step {step}/{self._steps}", f"loss {values['loss']:.4f}"]
+        if "val_psnr" in values:
+            parts.append(f"validation {values['val_psnr']:.2f} dB, checkpoint saved")
+        if speed:
+            left = (self._steps - step) * self._batch / speed
+            parts += [f"{speed:.1f} images/s", f"{timedelta(seconds=round(left))} left"]
+        return "  ".join(parts)
 
     def close(self) -> None:
         """Ends the bar and closes the files."""

@@ -214,8 +214,7 @@ def evaluate_folders(
                 f"{ours[name]} is {sizes[0][0]}x{sizes[0][1]} but {theirs[name]} is "
                 f"{sizes[1][0]}x{sizes[1][1]}"
             )
-    if faults:
-        raise ValueError(f"{len(faults)} faults:\n  " + "\n  ".join(sorted(faults)))
+    photos.refuse(sorted(faults), "the two folders")
     evaluation = Evaluation(lpips=lpips)
     for name in progress(list(ours)):
         evaluation.add(name, photos.read(ours[name]), photos.read(theirs[name]))

@@ -52,6 +52,27 @@ def test_the_split_chooses_by_number(tmp_path, options, names):
     assert len(source) == len(names)
 
 
+def test_parts_of_a_layout_are_not_mixed(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 3), ("test", 2)):
+        for kind in ("original", "bokeh"):
+            for number in range(count):
+                path = tmp_path / part / kind / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 255, (80, 90, 3), np.uint8)).save(path)
+    for split, names in (
+        ("auto", ["test/0", "test/1"]),
+        ("train", ["train/0", "train/1", "train/2"]),
+        ("all", ["train/0", "train/1", "train/2", "test/0", "test/1"]),
+    ):
+        config = evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path, split=split)
+        assert evaluate.open_source(config)[0] == names
+    assert f"{tmp_path}: layout PyNET, 2 pairs of test" in capsys.readouterr().err
+    config = evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path, split="validation")
+    with pytest.raises(ValueError, match=r"\(PyNET\) has no part validation"):
+        evaluate.open_source(config)
+
+
 def test_synthetic_pairs_are_held_out(tmp_path):
     config = evaluate.EvaluateConfig(weights=tmp_path, limit=2, size=(64, 64))
     names, source = evaluate.open_source(config)

@@ -42,6 +42,27 @@ def test_going_on_drops_what_will_be_written_again(tmp_path, open_writers):
     assert lines(tmp_path) == [{"step": 1}, {"step": 2}]
 
 
+def test_a_log_file_gets_a_line_for_every_entry(open_writers, capsys):
+    out = open_writers()
+    out.step(1, 0.5)
+    out.metrics(1, {"loss": 0.5}, speed=2.0)
+    out.metrics(5, {"loss": 0.25, "val_psnr": 24.961}, speed=4.0)
+    out.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "step 1/10  loss 0.5000  2.0 images/s  0:00:18 left",
+        "step 5/10  loss 0.2500  validation 24.96 dB, checkpoint saved  4.0 images/s  0:00:05 left",
+    ]
+
+
+def test_pictures_and_scalars_share_no_tag(open_writers, monkeypatch):
+    out, tags = open_writers(), []
+    monkeypatch.setattr(out._board, "add_scalar", lambda tag, *_: tags.append(tag))
+    monkeypatch.setattr(out._board, "add_image", lambda tag, *_, **__: tags.append(tag))
+    out.metrics(1, {"loss": 0.5, "defocus": 0.1}, speed=1.0)
+    out.pictures(1, {"defocus": np.ones((8, 8))})
+    assert sorted(tags) == ["defocus", "loss", "pictures/defocus"]
+
+
 def test_pictures_go_to_tensorboard(tmp_path, open_writers):
     out = open_writers()
     out.pictures(3, {"input": np.zeros((8, 8, 3)), "defocus": np.ones((8, 8))})

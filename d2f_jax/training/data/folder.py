@@ -106,9 +106,7 @@ def require_sound(found: Found) -> None:
     Raises:
       ValueError: with everything that is wrong, one line each.
     """
-    faults = check_pairs(found)
-    if faults:
-        raise ValueError(f"{len(faults)} faults in the data set:\n  " + "\n  ".join(faults))
+    photos.refuse(check_pairs(found), "the data set")
 
 
 class FolderSource:

@@ -3,6 +3,7 @@
 Listing folders of them, and light in numpy, which is all that loaders in threads want.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,17 @@ def listed(folder: str | Path) -> list[Path]:
     if not files:
         raise ValueError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
     return sorted(files, key=order)
+
+
+def refuse(faults: Sequence[str], where: str) -> None:
+    """Lists the faults of a folder, one line each; none, no error.
+
+    Raises:
+      ValueError: with all of them.
+    """
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise ValueError(f"{count} in {where}:\n  " + "\n  ".join(faults))
 
 
 def order(path: Path) -> tuple[int, str]:

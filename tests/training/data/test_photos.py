@@ -71,6 +71,14 @@ def test_a_torn_jpeg_is_found_by_its_size(tmp_path):
         photos.size(path)
 
 
+def test_one_fault_is_one():
+    with pytest.raises(ValueError, match=r"^1 fault in the folder:\n  a$"):
+        photos.refuse(["a"], "the folder")
+    with pytest.raises(ValueError, match=r"^2 faults in the folder:\n  a\n  b$"):
+        photos.refuse(["a", "b"], "the folder")
+    photos.refuse([], "the folder")
+
+
 def test_missing_things_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no\.png: no such file"):
         photos.read(tmp_path / "no.png")
