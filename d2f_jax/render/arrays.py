@@ -65,13 +65,19 @@ def check_range(
     """Refuses, by a ValueError, values that are not finite or beyond; nothing of traced arrays."""
     if isinstance(array, jax.core.Tracer):
         return
-    with jax.ensure_compile_time_eval():  # a constant in a traced function
-        lowest, highest = map(float, _extent(jnp.asarray(array)))  # NaN passes through both
+    lowest, highest = extent(array)
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise ValueError(f"{name} must be finite; found NaN or infinity")
     if lowest < low or highest > high:
         found = f"{name} reaches from {lowest:g} to {highest:g}"
         raise ValueError(f"{found}, far outside of its range{'; ' + hint if hint else ''}")
+
+
+def extent(array: ArrayLike) -> tuple[float, float]:
+    """Smallest and largest value of a concrete array; NaN if there is one."""
+    with jax.ensure_compile_time_eval():  # it may be a constant in a traced function
+        lowest, highest = _extent(jnp.asarray(array))
+        return float(lowest), float(highest)
 
 
 @jax.jit

@@ -8,7 +8,7 @@ wraps around falls into the padding, which is cut off again.
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Inexact
 
 from d2f_jax.types import Padding
 
@@ -48,7 +48,7 @@ def pad(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Float[
     return jnp.pad(planes, border, mode=_PAD_MODES[padding])
 
 
-def pad_to(planes: Float[Array, "*b h w"], grid: tuple[int, int]) -> Float[Array, "*b p q"]:
+def pad_to(planes: Inexact[Array, "*b h w"], grid: tuple[int, int]) -> Inexact[Array, "*b p q"]:
     """Fills the last two axes up with zeros to a size that is fast to transform."""
     extra = [(0, size - now) for size, now in zip(grid, planes.shape[-2:], strict=True)]
     return jnp.pad(planes, [(0, 0)] * (planes.ndim - 2) + extra)

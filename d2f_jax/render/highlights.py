@@ -7,8 +7,10 @@ the factor by which the linear light of each pixel is raised, 1 where nothing wa
 import dataclasses
 from typing import Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from d2f_jax import color
@@ -17,13 +19,14 @@ from d2f_jax.render.inpaint import local_maximum, push_pull
 
 @runtime_checkable
 class HighlightRule(Protocol):
-    """Any hashable callable `image -> gain` is a rule."""
+    """Any hashable callable `image -> gain` is a rule; those of this module are pytrees."""
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w #3"]:
         """Returns the gain of each pixel for an encoded picture."""
         ...
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContrastRule:
     """Raises a clipped pixel by as much as white exceeds its surroundings.
@@ -37,8 +40,8 @@ class ContrastRule:
       limit: Largest gain, which lights in the dark receive.
     """
 
-    threshold: float = 0.98
-    limit: float = 8.0
+    threshold: ArrayLike = 0.98
+    limit: ArrayLike = 8.0
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
         """Gain of an encoded picture."""
@@ -51,6 +54,7 @@ class ContrastRule:
         return (1 + (gain - 1) * clipped)[..., None]
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GainRule:
     """Raises whatever is above a threshold in any channel by one factor.
@@ -60,8 +64,8 @@ class GainRule:
       gain: Factor at 1.
     """
 
-    threshold: float = 0.98
-    gain: float = 4.0
+    threshold: ArrayLike = 0.98
+    gain: ArrayLike = 4.0
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
         """Gain of an encoded picture."""
@@ -69,6 +73,7 @@ class GainRule:
         return 1 + (self.gain - 1) * bright
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PowerRule:
     """The rule of Defocus to Focus (Luo et al. 2023, Eq. 4) as a gain on linear light.
@@ -83,10 +88,10 @@ class PowerRule:
       elsewhere: Weight of all other pixels.
     """
 
-    alpha: float = 3.0
-    beta: float = 5.0
-    threshold: float = 0.99
-    elsewhere: float = 0.5
+    alpha: ArrayLike = 3.0
+    beta: ArrayLike = 5.0
+    threshold: ArrayLike = 0.99
+    elsewhere: ArrayLike = 0.5
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
         """Gain of an encoded picture."""
@@ -94,7 +99,7 @@ class PowerRule:
         return jnp.where(highlight, self.alpha * image**self.beta / self.elsewhere, 1.0)
 
 
-def _ramp(value: Array, threshold: float) -> Array:
+def _ramp(value: Array, threshold: ArrayLike) -> Array:
     """0 up to the threshold, 1 at white, smooth between."""
     x = jnp.clip((value - threshold) / (1 - threshold), 0.0, 1.0)
     return x * x * (3 - 2 * x)

@@ -5,53 +5,91 @@ gradients, and takes a few passes over the picture whatever the size of the hole
 The Lumigraph, 1996, Sec. 3.4).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Inexact
 
 _SMALLEST = 1e-12  # weights below are no knowledge
+_SMALL = 256  # longer side of planes that are halved and doubled by matrices [px]
+
+
+Extent = tuple[int | Array, int | Array]
+"""Rows and columns of a picture that lies in the first corner of larger planes; may be traced."""
 
 
 def push_pull(
-    planes: Inexact[Array, "*b c h w"], weight: Float[Array, "*b h w"]
+    planes: Inexact[Array, "*b c h w"],
+    weight: Float[Array, "*b h w"],
+    extent: Extent | None = None,
 ) -> Inexact[Array, "*b c h w"]:
     """Completes premultiplied planes where their weight falls below 1.
 
     Args:
       planes: Values multiplied by their weight, real or packed to complex pairs.
       weight: How much of each pixel is known, in [0, 1].
+      extent: Where the picture ends in the planes; what lies beyond changes nothing. None: it fills
+        them.
 
     Returns:
       Planes of weight 1: as they were where `weight` is 1, elsewhere topped up with the mean of the
       nearest known surroundings, the wider the farther away they are. All zero if nothing is known.
     """
     height, width = weight.shape[-2:]
-    if max(height, width) <= 2:
-        known = jnp.sum(weight, (-2, -1), keepdims=True)[..., None, :, :]
-        mean = jnp.sum(planes, (-2, -1), keepdims=True) / jnp.maximum(known, _SMALLEST)
-        return jnp.broadcast_to(mean, planes.shape)
-    coarse_weight = halve(weight)
+    if max(height, width) == 1:
+        return planes / jnp.maximum(weight, _SMALLEST)[..., None, :, :]
+    coarse_weight = halve(weight, extent)
     # One known pixel of the four is enough to know their mean.
     gain = jnp.minimum(1.0, 4 * coarse_weight) / jnp.maximum(coarse_weight, _SMALLEST)
-    coarse = push_pull(halve(planes) * gain[..., None, :, :], coarse_weight * gain)
-    return planes + (1 - weight)[..., None, :, :] * double(coarse, (height, width))
+    coarse_extent = extent and ((extent[0] + 1) // 2, (extent[1] + 1) // 2)
+    coarse = halve(planes, extent) * gain[..., None, :, :]
+    coarse = push_pull(coarse, coarse_weight * gain, coarse_extent)
+    filled = double(coarse, (height, width), coarse_extent)
+    return planes + (1 - weight)[..., None, :, :] * filled
 
 
-def halve(planes: Inexact[Array, "*b h w"]) -> Inexact[Array, "*b p q"]:
-    """Averages blocks of 2x2 pixels; an odd last row or column is repeated."""
+def halve(
+    planes: Inexact[Array, "*b h w"], extent: Extent | None = None
+) -> Inexact[Array, "*b p q"]:
+    """Averages blocks of 2x2 pixels; an odd last row or column (of the extent) is repeated."""
     height, width = planes.shape[-2:]
+    if max(height, width) <= _SMALL:
+        rows, columns = extent or (height, width)
+        return _product(_halving(height, rows), planes, _halving(width, columns))
+    planes = _repeated(planes, extent)
     border = [(0, 0)] * (planes.ndim - 2) + [(0, height % 2), (0, width % 2)]
     planes = jnp.pad(planes, border, mode="edge")
     rows = planes[..., ::2, :] + planes[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
-def double(planes: Inexact[Array, "*b p q"], size: tuple[int, int]) -> Inexact[Array, "*b h w"]:
-    """Undoes `halve` by linear interpolation between the centres of the blocks, cut to `size`."""
-    height, width = size
-    planes = jnp.swapaxes(_double_last(planes), -2, -1)
-    return jnp.swapaxes(_double_last(planes), -2, -1)[..., :height, :width]
+def double(
+    planes: Inexact[Array, "*b p q"], size: tuple[int, int], extent: Extent | None = None
+) -> Inexact[Array, "*b h w"]:
+    """Undoes `halve` by linear interpolation between the centres of the blocks, cut to `size`.
+
+    Args:
+      planes: The smaller planes.
+      size: Height and width of the larger ones, not more than twice of the smaller.
+      extent: Where the picture ends in the smaller planes.
+    """
+    height, width = planes.shape[-2:]
+    if max(size) <= _SMALL:
+        rows, columns = extent or (height, width)
+        return _product(
+            _doubling(size[0], height, rows), planes, _doubling(size[1], width, columns)
+        )
+    planes = _repeated(planes, extent)
+    for axis in (planes.ndim - 1, planes.ndim - 2):
+        count = planes.shape[axis]
+        cut = functools.partial(jax.lax.slice_in_dim, planes, axis=axis)
+        before = jnp.concatenate([cut(0, 1), cut(0, count - 1)], axis)
+        after = jnp.concatenate([cut(1, count), cut(count - 1, count)], axis)
+        pair = jnp.stack([0.75 * planes + 0.25 * before, 0.75 * planes + 0.25 * after], axis + 1)
+        planes = pair.reshape(*planes.shape[:axis], 2 * count, *planes.shape[axis + 1 :])
+    return planes[..., : size[0], : size[1]]
 
 
 def local_maximum(plane: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
@@ -60,8 +98,35 @@ def local_maximum(plane: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
     return jax.lax.reduce_window(plane, -jnp.inf, jax.lax.max, window, (1,) * plane.ndim, "SAME")
 
 
-def _double_last(planes: Array) -> Array:
-    before = jnp.concatenate([planes[..., :1], planes[..., :-1]], axis=-1)
-    after = jnp.concatenate([planes[..., 1:], planes[..., -1:]], axis=-1)
-    pair = jnp.stack([0.75 * planes + 0.25 * before, 0.75 * planes + 0.25 * after], axis=-1)
-    return pair.reshape(*planes.shape[:-1], -1)
+def _repeated(planes: Array, extent: Extent | None) -> Array:
+    """Repeats the last row and column of the extent once, as the border of smaller planes is."""
+    if extent is None:
+        return planes
+    for axis, end in zip((-2, -1), extent, strict=True):
+        last = jax.lax.dynamic_index_in_dim(planes, end - 1, axis)
+        planes = jax.lax.dynamic_update_index_in_dim(planes, last, end, axis)
+    return planes
+
+
+def _product(rows: Array, planes: Array, columns: Array) -> Array:
+    """Small planes are faster to compile, and no slower to run, as products of matrices."""
+    rows, columns = rows.astype(planes.dtype), columns.astype(planes.dtype)
+    return jnp.einsum("ph,...hw,qw->...pq", rows, planes, columns, precision="highest")
+
+
+def _halving(count: int, end: int | Array) -> Array:
+    """Matrix that averages pairs of `count` values, of which `end` count."""
+    first = 2 * jnp.arange((count + 1) // 2)
+    pair = [_one_hot(jnp.minimum(first + i, end - 1), count) for i in (0, 1)]
+    return (pair[0] + pair[1]) / 2
+
+
+def _doubling(size: int, count: int, end: int | Array) -> Array:
+    """Matrix that interpolates `size` values from `count`, of which `end` count."""
+    nearest = jnp.arange(size) // 2
+    next_ = jnp.clip(nearest + jnp.where(jnp.arange(size) % 2, 1, -1), 0, end - 1)
+    return 0.75 * _one_hot(jnp.minimum(nearest, end - 1), count) + 0.25 * _one_hot(next_, count)
+
+
+def _one_hot(places: Array, count: int) -> Array:
+    return (places[:, None] == jnp.arange(count)[None, :]).astype(float)

@@ -9,13 +9,16 @@ from which `lens_kernel` makes a kernel of any radius.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.ndimage import map_coordinates
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 
@@ -133,7 +136,8 @@ class Aperture(Protocol):
     circle is at distance 1. `softness` is the width of a pixel of the picture in these units: an
     edge should rise over that width, so that small kernels are antialiased. Any hashable callable
     of this form is an aperture; the kernel is normalised afterwards, so no opening changes the
-    brightness.
+    brightness. The openings of this module are pytrees: their numbers may be traced, and others
+    compile nothing anew.
     """
 
     def __call__(
@@ -143,6 +147,7 @@ class Aperture(Protocol):
         ...
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Circle:
     """A round opening."""
@@ -152,6 +157,7 @@ class Circle:
         return _inside(1 - jnp.hypot(u, v), softness)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Polygon:
     """An iris of straight or curved blades.
@@ -163,12 +169,12 @@ class Polygon:
         points to the right.
     """
 
-    blades: int = 6
-    roundness: float = 0.0
-    rotation: float = 0.0
+    blades: ArrayLike = 6
+    roundness: ArrayLike = 0.0
+    rotation: ArrayLike = 0.0
 
     def __post_init__(self):
-        if self.blades < 3 or not 0 <= self.roundness <= 1:
+        if not (_within(self.blades, 3, np.inf) and _within(self.roundness, 0, 1)):
             raise ValueError(
                 f"a polygon needs 3 blades or more and a roundness in [0, 1], "
                 f"got blades={self.blades}, roundness={self.roundness}"
@@ -176,22 +182,23 @@ class Polygon:
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
         """Transmission at points of the lens."""
-        sector = 2 * np.pi / self.blades
-        angle = jnp.arctan2(v, u) - np.deg2rad(self.rotation)
+        sector = 2 * jnp.pi / self.blades
+        angle = jnp.arctan2(v, u) - jnp.deg2rad(self.rotation)
         off_middle = jnp.mod(angle, sector) - sector / 2  # from the middle of a blade
-        straight = np.cos(sector / 2) / jnp.cos(off_middle)
+        straight = jnp.cos(sector / 2) / jnp.cos(off_middle)
         rim = (1 - self.roundness) * straight + self.roundness
         return _inside(rim - jnp.hypot(u, v), softness)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ring:
     """The opening of a mirror lens; `inner` is the radius of the dark middle, in [0, 1)."""
 
-    inner: float = 0.5
+    inner: ArrayLike = 0.5
 
     def __post_init__(self):
-        if not 0 <= self.inner < 1:
+        if not _within(self.inner, 0, math.nextafter(1, 0)):
             raise ValueError(f"the inner radius of a ring is in [0, 1), got {self.inner}")
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
@@ -200,15 +207,16 @@ class Ring:
         return _inside(1 - distance, softness) * _inside(distance - self.inner, softness)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Squeeze:
     """Another opening made narrower: `ratio` is width over height (0.5: an anamorphic lens)."""
 
     aperture: Aperture = Circle()
-    ratio: float = 0.5
+    ratio: ArrayLike = 0.5
 
     def __post_init__(self):
-        if not 0 < self.ratio <= 1:
+        if not _within(self.ratio, math.nextafter(0, 1), 1):
             raise ValueError(f"the ratio of a squeezed aperture is in (0, 1], got {self.ratio}")
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
@@ -216,6 +224,7 @@ class Squeeze:
         return self.aperture(u / self.ratio, v, softness)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vignetted:
     """The cat's eye away from the centre of the picture: a second rim cuts into the opening.
@@ -226,7 +235,7 @@ class Vignetted:
     """
 
     aperture: Aperture = Circle()
-    shift: tuple[float | Array, float | Array] = (0.0, 0.0)
+    shift: tuple[ArrayLike, ArrayLike] = (0.0, 0.0)
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
         """Transmission at points of the lens."""
@@ -234,6 +243,7 @@ class Vignetted:
         return self.aperture(u, v, softness) * rim
 
 
+@jax.tree_util.register_pytree_node_class
 class Picture:
     """A grey picture as an opening, bright is open; its shorter side spans the circle."""
 
@@ -245,6 +255,17 @@ class Picture:
                 f"got shape {picture.shape}"
             )
         self._plane = picture
+
+    def tree_flatten(self):
+        """The picture as a leaf of a pytree."""
+        return (self._plane,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        """Puts a pytree together again."""
+        opening = object.__new__(cls)
+        opening._plane = leaves[0]
+        return opening
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
         """Transmission at points of the lens."""
@@ -283,6 +304,11 @@ def lens_kernel(
     # The trace in the centre is the kernel of an opening that lets nothing through at this size.
     kernel = aperture(u, v, jnp.abs(scale)).astype(radius.dtype) + 1e-9 * centre
     return jnp.where(radius == 0, centre, kernel / jnp.sum(kernel))
+
+
+def _within(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> bool:
+    """Whether a number lies in a range; arrays, which may be traced, are not looked at."""
+    return not isinstance(value, int | float) or bool(low <= value <= high)
 
 
 def _inside(depth: Array, softness: Array) -> Array:

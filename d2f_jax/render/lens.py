@@ -5,10 +5,12 @@ Images are channels-last; every argument takes leading batch axes. The method is
 
 import functools
 import math
+from collections.abc import Callable
 from typing import get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped
 
@@ -84,57 +86,100 @@ def lens_blur(
         )
     if not 0 <= cat_eye <= 1.5:
         raise ValueError(f"cat_eye is in [0, 1.5], got {cat_eye}")
-    coc_radius = _per_image(blur, "blur", disparity) * (
-        arrays.raised(disparity) - _per_image(focus, "focus", disparity)
-    )
-    return _lens_blur(
+    if max_radius is not None and not 0 < max_radius < math.inf:
+        raise ValueError(f"max_radius is a positive number of pixels, got {max_radius}")
+    blur, focus = _per_image(blur, "blur", disparity), _per_image(focus, "focus", disparity)
+    largest = _largest_radius(disparity, focus, blur) if max_radius is None else max_radius
+    height, width = disparity.shape[-2:]
+    size = None
+    if not any(isinstance(array, jax.core.Tracer) for array in (image, disparity)):
+        size, image, disparity = (height, width), _padded(image, -3), _padded(disparity, -2)
+    bokeh = _lens_blur(
         image,
-        coc_radius,
-        plan=_layer_plan(coc_radius, max_radius),
-        aperture=Circle() if aperture is None else aperture,
+        disparity,
+        focus,
+        blur,
+        largest,
+        size,
+        Circle() if aperture is None else _argument(aperture),
+        cat_eye or None,
+        None if highlights is None else _argument(highlights),
+        levels=lens_layers.levels_for(largest),
         encoding=encoding,
-        highlights=highlights,
-        cat_eye=cat_eye,
         layer_batch=layer_batch,
         tile=tile,
     )
+    padded = bokeh.shape[-3:-1] != (height, width)
+    return bokeh[..., :height, :width, :] if padded else bokeh
 
 
-_LENS_STATIC = ("plan", "aperture", "encoding", "highlights", "cat_eye", "layer_batch", "tile")
-
-
-@functools.partial(jax.jit, static_argnames=_LENS_STATIC)
-def _lens_blur(image, coc_radius, *, encoding, highlights, **options):
+@functools.partial(jax.jit, static_argnames=("levels", "encoding", "layer_batch", "tile"))
+def _lens_blur(
+    image,
+    disparity,
+    focus,
+    blur,
+    largest,
+    size,
+    aperture,
+    cat_eye,
+    highlights,
+    *,
+    encoding,
+    **options,
+):
     radiance = arrays.scaled(image)
     encoded = radiance if encoding == "srgb" else jnp.clip(color.linear_to_srgb(radiance), 0, 1)
     if encoding == "srgb":
         radiance = color.srgb_to_linear(radiance)
     if highlights is not None:
         radiance = radiance * highlights(encoded)
-    bokeh = lens_layers.blur(radiance, coc_radius, **options)
+    coc_radius = jnp.clip(blur * (arrays.raised(disparity) - focus), -largest, largest)
+    bokeh = lens_layers.blur(
+        radiance, coc_radius, size=size, aperture=aperture, cat_eye=cat_eye, **options
+    )
     if encoding == "srgb":
         bokeh = color.linear_to_srgb(jnp.clip(bokeh, 0.0, 1.0))
     return arrays.restored(bokeh, image.dtype)
 
 
-def _layer_plan(coc_radius: Array, max_radius: float | None) -> lens_layers.LayerPlan:
-    if max_radius is not None:
-        if not 0 < max_radius < math.inf:
-            raise ValueError(f"max_radius is a positive number of pixels, got {max_radius}")
-        return lens_layers.plan_layers(-max_radius, max_radius)
-    if isinstance(coc_radius, jax.core.Tracer):
+def _argument(function: Callable) -> Callable:
+    """A function as an argument of a compiled one: what is no array in it becomes static."""
+
+    def static(leaf):
+        return jax.tree_util.Partial(leaf) if callable(leaf) else leaf
+
+    return jax.tree.map(static, function)
+
+
+def _padded(array: Array, rows: int) -> Array:
+    """Repeats the border of a picture, whose rows are this axis, to a size that others share.
+
+    Sides are rounded up by less than a ninth of themselves: at most a fifth is padding.
+    """
+    border = [(0, 0)] * array.ndim
+    for axis in (rows, rows + 1):
+        side = array.shape[axis]
+        border[axis] = (0, -side % 2 ** max(0, (side // 9).bit_length() - 1))
+    return jnp.pad(array, border, mode="edge") if any(after for _, after in border) else array
+
+
+def _largest_radius(disparity: Array, focus: Array, blur: Array) -> float:
+    if any(isinstance(x, jax.core.Tracer) for x in (disparity, focus, blur)):
         raise ValueError(
             "max_radius (the largest radius in pixels, e.g. max_radius=40) must be given when "
             "disparity, focus or blur are traced by jit, vmap or grad: the layers depend on it"
         )
-    lowest, highest = float(jnp.min(coc_radius)), float(jnp.max(coc_radius))
-    largest, size = max(-lowest, highest), coc_radius.shape[-2:]
+    lowest, highest = arrays.extent(disparity)
+    focus, blur = np.asarray(focus), np.asarray(blur)
+    largest = float(np.max(blur * np.maximum(highest - focus, focus - lowest)))
+    size = disparity.shape[-2:]
     if largest > max(size):
         raise ValueError(
             f"a blur of {largest:.0f} px radius is wider than the picture ({size[1]}x{size[0]}); "
             f"blur is in pixels per unit of disparity"
         )
-    return lens_layers.plan_layers(lowest, highest)
+    return largest
 
 
 def _per_image(value: float | Array, name: str, disparity: Array) -> Array:

@@ -1,16 +1,22 @@
 """The lens as light sees it: layers of equal defocus, completed where hidden, laid near over far.
 
-The picture is cut into layers whose circles of confusion differ by about a pixel. A layer is
-completed under what stands in front of it (`inpaint`), blurred together with its coverage, and laid
-behind the layers before it. Coverage follows two rules. Parts of one surface cover disjoint parts
-of the lens, so that neighbouring layers add up; whatever is separated by a step in depth is hidden
+The picture is cut into layers by the radius of the circle of confusion. A layer is completed under
+what stands in front of it (`inpaint`), blurred together with its coverage, and laid behind the
+layers before it. Coverage follows two rules. Parts of one surface cover disjoint parts of the lens,
+so that neighbouring layers add up; whatever is separated by a step in depth is hidden
 independently, so that a far layer is dimmed by the coverage in front of it.
+
+The layers form a fixed ladder, the same on both sides of the focus: up to `FINE_RADIUS` px at full
+size, up to four times that at half size, again four times that at an eighth, ... (levels). What is
+compiled depends on the number of levels alone, not on focus, blur or map. Small lights, whose discs
+would lose their rims at a smaller size, are added at full size with their own radius (`lights`).
 
 Planes are channels-first and linear in light; radii are in pixels, positive nearer than the focus.
 Layers are numbered by a signed index, 0 in focus.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -19,51 +25,57 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from d2f_jax.render import convolution
-from d2f_jax.render.inpaint import double, halve, local_maximum, push_pull
+from d2f_jax.render import convolution, lights
+from d2f_jax.render.inpaint import Extent, double, halve, local_maximum, push_pull
 from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
 from d2f_jax.render.tiles import over_tiles
 
-FINE_RADIUS = 64
-"""Layers up to this radius [px] are rendered at full size, up to twice of it at half size, ..."""
+FINE_RADIUS = 8
+"""Largest radius of the layers at full size [px]."""
+
+_FINE = (0.0, 1.0, 2.0, 3.0, 4.3, 6.0, 8.0)  # radii at full size, on one side [px]
+_COARSE = (5.0, 6.0, 7.0, 8.0, 10.0, 12.7, 16.0)  # of each level, in its own pixels
 
 _CONNECTED = 4  # layers that may belong to one surface at a place; more is a step in depth
-_TILE_OVERLAP = 32  # pixels, a multiple of the coarser blocks of `push_pull`
+_TILE_OVERLAP = 32  # pixels
+_RING = 2  # pixels of a level around the picture, for the interpolation to the next level
 _NOTHING = 1e-6  # coverage below is none
 
 
-class LayerPlan(NamedTuple):
-    """Which layers to render; hashable, so that it can be a static argument."""
-
-    radii: tuple[float, ...]  # of the layers on one side of the focus, from 0 [px]
-    nearest: int  # signed index of the first layer
-    farthest: int  # signed index of the last layer
+def levels_for(radius: float) -> int:
+    """Number of coarser levels that hold circles up to a radius [px]."""
+    return max(0, math.ceil(math.log2(max(radius, 1.0) / FINE_RADIUS) / 2 - 1e-6))
 
 
-def plan_layers(lowest: float, highest: float) -> LayerPlan:
-    """Chooses the layers for signed radii between two bounds [px].
+def ladder(levels: int) -> tuple[float, ...]:
+    """Radii of the layers on one side of the focus, from 0 [px]."""
+    coarse = (own * 2 ** _halvings(level) for level in range(1, levels + 1) for own in _COARSE)
+    return (*_FINE, *coarse)
 
-    Radii are 0, 1, 2, ... px. Layers that are rendered at half size lie 2 px apart, at quarter size
-    4 px: a pixel of their own size. The bounds are moved outwards to a multiple of four layers, so
-    that pictures of a similar range share a compiled function; empty layers cost nothing.
-    """
-    largest = max(abs(lowest), abs(highest), 1.0)
-    radii = [0.0]
-    while radii[-1] < largest - 1e-3 or len(radii) % 4 != 1:
-        radii.append(radii[-1] + 2 ** _level(radii[-1] + 1e-3))
-    low, high = np.interp([abs(lowest), abs(highest)], radii, np.arange(len(radii)))
-    low, high = np.sign(lowest) * low, np.sign(highest) * high
-    farthest = int(4 * np.floor(low / 4 + 1e-3))
-    return LayerPlan(tuple(radii), max(int(4 * np.ceil(high / 4 - 1e-3)), farthest), farthest)
+
+def _margin(halvings: int) -> int:
+    """Pixels of a level that its layers look at around the picture, in whole blocks of 8."""
+    return 24 if halvings else 16
+
+
+def _halvings(level: int) -> int:
+    """How often the picture is halved for a level."""
+    return max(0, 2 * level - 1)
+
+
+def canvas_margin(levels: int) -> int:
+    """Pixels that `blur_layers` takes around the picture."""
+    return _margin(_halvings(levels)) * 2 ** _halvings(levels)
 
 
 def blur(
     radiance: Float[Array, "*b h w 3"],
     coc_radius: Float[Array, "*b h w"],
-    plan: LayerPlan,
     *,
+    size: tuple[int | Array, int | Array] | None,
+    levels: int,
     aperture: Aperture,
-    cat_eye: float,
+    cat_eye: float | Float[Array, ""] | None,
     layer_batch: int,
     tile: int | None,
 ) -> Float[Array, "*b h w 3"]:
@@ -71,32 +83,37 @@ def blur(
 
     Args:
       radiance: Linear light.
-      coc_radius: Signed circle-of-confusion radius [px].
-      plan: Layers, from `plan_layers`; radii beyond them are rendered as the outermost.
+      coc_radius: Signed circle-of-confusion radius [px]; radii beyond the ladder are rendered as
+        its last.
+      size: Where the picture ends, if rows and columns follow that repeat its border; may be
+        traced, so that pictures of several sizes share what is compiled.
+      levels: Coarser levels, from `levels_for`.
       aperture: Opening of the lens.
-      cat_eye: Shift of the second rim in the corners, in radii of the opening.
+      cat_eye: Shift of the second rim in the corners, in radii of the opening; None for no rim.
       layer_batch: Layers blurred at a time.
       tile: Side of a tile [px], None for one piece.
     """
-    size = (coc_radius.shape[-2], coc_radius.shape[-1])
-    margin = _level_margin(plan.radii, _level(plan.radii[-1]))
+    whole = (coc_radius.shape[-2], coc_radius.shape[-1])
+    margin = canvas_margin(levels)
     canvases = (extend(jnp.moveaxis(radiance, -1, -3), margin), extend(coc_radius, margin))
-    layers = functools.partial(blur_layers, margin=margin, plan=plan, layer_batch=layer_batch)
-    if tile is None and not cat_eye:
-        return jnp.moveaxis(layers(*canvases, aperture=aperture), -3, -1)
+    layers = functools.partial(blur_layers, levels=levels, layer_batch=layer_batch)
+    if tile is None and cat_eye is None:
+        return jnp.moveaxis(layers(*canvases, size=size, aperture=aperture), -3, -1)
 
-    middle = np.asarray(size, np.float32) / 2
+    middle = jnp.asarray(size or whole) / 2
 
     def blur_tile(radiance, coc_radius, centre):
-        down, right = cat_eye * (centre - middle) / np.hypot(*middle)
-        opening = Vignetted(aperture=aperture, shift=(right, down)) if cat_eye else aperture
+        if cat_eye is None:
+            return layers(radiance, coc_radius, aperture=aperture)
+        down, right = cat_eye * (centre - middle) / jnp.hypot(*middle)
+        opening = Vignetted(aperture=aperture, shift=(right, down))
         return layers(radiance, coc_radius, aperture=opening)
 
-    tile, overlap = tile or max(size), _TILE_OVERLAP
-    if cat_eye:  # the opening changes with the place: eight half overlapping tiles or more
-        tile = min(tile, 2 * _TILE_OVERLAP * -(-max(size) // (8 * _TILE_OVERLAP)))
+    tile, overlap = tile or max(whole), _TILE_OVERLAP
+    if cat_eye is not None:  # the opening changes with the place: eight half overlapping tiles
+        tile = min(tile, 2 * _TILE_OVERLAP * -(-max(whole) // (8 * _TILE_OVERLAP)))
         overlap = tile // 2
-    tiled = over_tiles(blur_tile, canvases, size=size, margin=margin, tile=tile, overlap=overlap)
+    tiled = over_tiles(blur_tile, canvases, size=whole, margin=margin, tile=tile, overlap=overlap)
     return jnp.moveaxis(tiled, -3, -1)
 
 
@@ -117,43 +134,106 @@ def blur_layers(
     radiance: Float[Array, "*b 3 p q"],
     coc_radius: Float[Array, "*b p q"],
     *,
-    margin: int,
-    plan: LayerPlan,
+    levels: int,
     aperture: Aperture,
     layer_batch: int,
+    size: tuple[int | Array, int | Array] | None = None,
 ) -> Float[Array, "*b 3 h w"]:
     """Blurs an extended picture by its map of radii.
 
     Args:
-      radiance: Linear light, extended by `margin` on all sides.
+      radiance: Linear light, extended by `canvas_margin` on all sides.
       coc_radius: Signed circle-of-confusion radius [px], extended alike.
-      margin: Pixels, enough for the largest radius in whole blocks of the coarsest level.
-      plan: Layers, from `plan_layers`.
+      levels: Coarser levels of the ladder.
       aperture: Opening of the lens.
       layer_batch: Layers blurred at a time.
+      size: As for `blur`.
 
     Returns:
       The blurred picture without the margin.
     """
-    radii = np.asarray(plan.radii, coc_radius.dtype)
+    radii = np.asarray(ladder(levels), coc_radius.dtype)
+    margin = canvas_margin(levels)
     layer = _layer_of(coc_radius, radii)
-    reach = _surface_reach(layer, coc_radius)
-    size = (layer.shape[-2] - 2 * margin, layer.shape[-1] - 2 * margin)
-    covered = jnp.zeros((*layer.shape[:-2], *size), layer.dtype)
-    planes = jnp.concatenate([radiance, jnp.ones_like(radiance[..., :1, :, :])], axis=-3)
-    planes = convolution.pack(planes)  # red with blue, green with coverage
-    light = jnp.zeros((*layer.shape[:-2], 2, *size), planes.dtype)
-    carry = _Laid(light, covered, jnp.stack([covered] * _CONNECTED))
-    for level, indices in _levels(plan):
-        level_margin = _level_margin(plan.radii, level)
-        scene = _crop(_Scene(planes, layer, reach), margin - level_margin, level)
-        blurred = functools.partial(
-            _blurred_layer, scene, level=level, margin=level_margin, size=size, aperture=aperture
+    batch, (height, width) = layer.shape[:-2], (n - 2 * margin for n in layer.shape[-2:])
+    sizes = [(-(-height // 2**n), -(-width // 2**n)) for n in range(_halvings(levels) + 1)]
+    ones = jnp.ones_like(radiance[..., :1, :, :])
+    found, dimmed = _find_lights(radiance, coc_radius, layer) if levels else (None, radiance)
+    scene = _Scene(
+        convolution.pack(jnp.concatenate([dimmed, ones], axis=-3)),  # red, blue; green, coverage
+        layer,
+        _surface_reach(layer, coc_radius),
+        size,
+    )
+
+    finer = functools.partial(_finer, sizes=sizes)
+    laid = _nothing(batch, sizes[-1], scene.planes)
+    near_free, far, far_free = [], [], []
+    for level in range(levels, 0, -1):
+        first = len(_FINE) + (level - 1) * len(_COARSE)
+        nearest = np.arange(first + len(_COARSE) - 1, first - 1, -1)
+        part = _crop(scene, margin, _halvings(level), sizes)
+        layers = _blurred_layers(
+            part, np.append(nearest, -nearest[::-1]), radii, _halvings(level), aperture, layer_batch
         )
-        lay = functools.partial(_lay_chunk, scene.layer, blurred)
-        carry = _over_chunks(lay, carry, indices, radii, layer_batch)
-    light = carry.light / jnp.maximum(carry.covered, _NOTHING)[..., None, :, :]
-    return convolution.unpack(light, 3)
+        laid, free = jax.lax.scan(_lay, laid, layers[: len(_COARSE)])
+        laid = finer(laid, _halvings(level), _halvings(level - 1))
+        near_free.append((_halvings(level), free))
+        far.insert(0, (_halvings(level), layers[len(_COARSE) :]))
+
+    laid = _lay_fine(
+        _crop(scene, margin, 0, sizes), laid, radii[: len(_FINE)], aperture, layer_batch
+    )
+    for halvings, layers in far:
+        laid, free = jax.lax.scan(
+            jax.checkpoint(lambda laid, layer, n=halvings: _lay(laid, finer(layer, n, 0))),
+            laid,
+            layers,
+        )
+        far_free.append(free)
+    light = convolution.unpack(laid.light, 3)
+    if levels:
+
+        def with_lights():
+            near = [finer(free, halvings, 0) for halvings, free in near_free]
+            free = jnp.moveaxis(jnp.concatenate([*near, *far_free]), 0, -3)
+            return light + _discs(found, free, radii, margin - _RING, aperture)
+
+        light = jax.lax.cond(jnp.any(found.light > 0), with_lights, lambda: light)
+    light = light / jnp.maximum(laid.covered, _NOTHING)[..., None, :, :]
+    return light[..., _RING : _RING + height, _RING : _RING + width]
+
+
+def _find_lights(radiance, coc_radius, layer):
+    """The lights that the coarser layers would lose, and the picture without them."""
+    coarse = jnp.clip(jnp.abs(layer) - len(_FINE) + 1, 0.0, 1.0)
+    strength, find = lights.strength, lights.find
+    for _ in layer.shape[:-2]:
+        strength, find = jax.vmap(strength), jax.vmap(find)
+    strength = strength(radiance, coc_radius, coarse)
+    picture = (strength, radiance, coc_radius, coarse)
+    found = jax.eval_shape(find, *picture)
+
+    def none():
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found[0])
+        return nothing, jnp.ones_like(strength)
+
+    found, rest = jax.lax.cond(jnp.any(strength > 0), lambda: find(*picture), none)
+    return found, rest[..., None, :, :] * radiance
+
+
+def _discs(found, free, radii, margin, aperture):
+    """Light of the discs of `found`, seen through what leaves each coarser layer `free`."""
+    step = jnp.abs(_layer_of(found.radius, radii)) - len(_FINE)
+    count = free.shape[-3] // 2
+    step = jnp.clip(step, 0, count - 1)
+    step = jnp.where(found.radius > 0, count - 1 - step, count + step)
+    discs = functools.partial(
+        lights.discs, margin=margin, largest=int(radii[-1]), aperture=aperture
+    )
+    for _ in free.shape[:-3]:
+        discs = jax.vmap(discs)
+    return discs(found, free, step)
 
 
 class _Scene(NamedTuple):
@@ -162,86 +242,127 @@ class _Scene(NamedTuple):
     planes: Array  # ... 2 p q, light and a plane of ones, packed to complex pairs
     layer: Array  # ... p q, fractional signed index
     reach: Array  # ... p q, how many layers behind it a pixel's own surface may go on
+    extent: Extent | None  # where the picture with its margin ends, in pixels of the level
 
 
 class _Laid(NamedTuple):
-    """The composition so far, near to far."""
+    """The composition so far, near to far, with a ring around the picture."""
 
     light: Array  # ... 2 h w, packed like the planes
     covered: Array  # ... h w, share of the lens that is taken
-    before: Array  # i ... h w, `covered` as it was i + 1 layers ago
+    before: tuple[Array, ...]  # ... h w each, `covered` as it was 1, 2, ... layers ago
 
 
-class _Chunk(NamedTuple):
-    """Layers that are blurred together; index and radius are 0 where there is none."""
-
-    index: Array  # n
-    radius: Array  # n, signed
-    exists: Array  # n
-
-
-def _over_chunks(lay, carry, indices, radii, layer_batch):
-    """Scans over `indices`, `layer_batch` at a time; gradients recompute the blurred planes."""
-    size = min(layer_batch, len(indices))
-    missing = -len(indices) % size
-    index = np.pad(np.asarray(indices, np.int32), (0, missing))
-    chunks = _Chunk(
-        jnp.asarray(index, radii.dtype),
-        jnp.asarray(np.sign(index) * radii[np.abs(index)], radii.dtype),
-        jnp.arange(len(index)) < len(indices),
-    )
-    chunks = jax.tree.map(lambda x: x.reshape(-1, size), chunks)
-    return jax.lax.scan(lambda c, chunk: (jax.checkpoint(lay)(c, chunk), None), carry, chunks)[0]
+def _nothing(batch, size, like):
+    """An empty composition of a picture of some size."""
+    whole = (*batch, size[0] + 2 * _RING, size[1] + 2 * _RING)
+    covered = jnp.zeros(whole, like.real.dtype)
+    light = jnp.zeros((*batch, 2, *whole[-2:]), like.dtype)
+    return _Laid(light, covered, (covered,) * _CONNECTED)
 
 
-def _lay_chunk(layer, blurred_layer, carry, chunk):
-    """Blurs some layers side by side and lays them one after the other."""
-    cover = jax.vmap(functools.partial(_membership, layer))(chunk.index)
-    # Many layers of a picture (and most of a tile) are empty: those cost nothing.
-    blurred = jax.lax.cond(
-        jnp.any(cover > 0),
-        lambda: jax.vmap(blurred_layer)(chunk.index, chunk.radius),
-        lambda: jnp.zeros((len(chunk.index), *carry.light.shape), carry.light.dtype),
-    )
-    for i in range(len(chunk.index)):
-        laid = _lay(carry, blurred[i])
-        carry = jax.tree.map(functools.partial(jnp.where, chunk.exists[i]), laid, carry)
-    return carry
+def _lay(laid, layer):
+    """Lays a blurred layer, premultiplied by its coverage, behind the others.
 
-
-def _lay(laid: _Laid, layer: Array) -> _Laid:
-    """Lays one blurred layer, premultiplied by its coverage, behind the others."""
+    Returns:
+      The composition, and how much of the layer's light passes.
+    """
     coverage = jnp.clip(layer[..., 1, :, :].imag, 0.0, 1.0)
     # Seen through what separate surfaces leave free, and not more than there is left.
     share = jnp.minimum(coverage * (1 - laid.before[-1]), 1 - laid.covered)
-    scale = share / jnp.maximum(coverage, _NOTHING)
-    return _Laid(
-        laid.light + scale[..., None, :, :] * layer,
-        laid.covered + share,
-        jnp.concatenate([laid.covered[None], laid.before[:-1]]),
-    )
+    free = share / jnp.maximum(coverage, _NOTHING)
+    light = laid.light + free[..., None, :, :] * layer
+    return _Laid(light, laid.covered + share, (laid.covered, *laid.before[:-1])), free
 
 
-def _blurred_layer(scene, index, radius, *, level, margin, size, aperture):
+def _finer(planes, halvings, fewer, *, sizes):
+    """Brings what has a ring around it from one size of the picture to a larger one."""
+
+    def doubled(planes, size):
+        planes = double(planes, (2 * planes.shape[-2], 2 * planes.shape[-1]))
+        rows, columns = (slice(_RING, n + 3 * _RING) for n in size)
+        return planes[..., rows, columns]
+
+    for n in range(halvings - 1, fewer - 1, -1):
+        planes = jax.tree.map(functools.partial(doubled, size=sizes[n]), planes)
+    return planes
+
+
+def _blurred_layers(scene, indices, radii, halvings, aperture, batch):
+    """Blurs the layers of a level, `n ... 2 h w`; empty ones cost a look."""
+    one = functools.partial(_blurred_layer, scene, halvings=halvings, aperture=aperture)
+    steps = _steps(indices, radii)
+    shape = jax.eval_shape(one, *(step[0] for step in steps))
+
+    def blurred(step):
+        present = jnp.any(_membership(scene.layer, step[0]) > 0)
+        nothing = jnp.zeros(shape.shape, shape.dtype)
+        return jax.lax.cond(present, one, lambda *_: nothing, *step)
+
+    return jax.lax.map(jax.checkpoint(blurred), steps, batch_size=batch if batch > 1 else None)
+
+
+def _lay_fine(scene, laid, radii, aperture, batch):
+    """Blurs and lays the layers at full size, `batch` at a time."""
+    count = 2 * len(radii) - 1
+    missing = -count % batch
+    index = np.arange(len(radii) - 1, -len(radii) - missing, -1)
+    steps = (*_steps(index, np.append(radii, np.zeros(missing, radii.dtype))), index > -len(radii))
+    chunks = jax.tree.map(lambda x: jnp.asarray(x).reshape(-1, batch), steps)
+    one = functools.partial(_blurred_layer, scene, halvings=0, aperture=aperture)
+
+    def lay(laid, index, radius, exists):
+        if batch == 1:
+            return _lay(laid, one(index[0], radius[0]))[0]
+        layers = jax.vmap(one)(index, radius)
+        for place in range(batch):
+            now, _ = _lay(laid, layers[place])
+            laid = jax.tree.map(functools.partial(jnp.where, exists[place]), now, laid)
+        return laid
+
+    def skip(laid, *_):
+        for _ in range(batch):
+            laid = laid._replace(before=(laid.covered, *laid.before[:-1]))
+        return laid
+
+    def step(laid, chunk):
+        index, _, exists = chunk
+        cover = jax.vmap(functools.partial(_membership, scene.layer))(index)
+        present = exists & jnp.any(cover.reshape(batch, -1) > 0, -1)
+        return jax.lax.cond(jnp.any(present), lay, skip, laid, *chunk), None
+
+    return jax.lax.scan(jax.checkpoint(step), laid, chunks)[0]
+
+
+def _steps(indices, radii):
+    """Signed indices and radii of layers, as floating point."""
+    index = indices.astype(radii.dtype)
+    return jnp.asarray(index), jnp.asarray(np.sign(index) * radii[np.abs(indices)])
+
+
+def _blurred_layer(scene, index, radius, *, halvings, aperture):
     """Cuts out one layer, completes it under nearer surfaces and blurs it: `... 2 h w`."""
     cover = _membership(scene.layer, index)
     # Whatever is farther, or goes on behind as the same surface, is known not to hide this layer.
     known = jnp.clip(index + 1 + scene.reach - scene.layer, 0.0, 1.0)
     planes = cover[..., None, :, :] * scene.planes
-    for _ in range(level):
+    for _ in range(halvings):
         planes, known = halve(planes), halve(known)
-    planes = push_pull(planes, known)
+    planes = push_pull(planes, known, scene.extent)
 
-    height, width = planes.shape[-2:]
-    scale = 2**level
-    fast = (convolution.fast_size(height), convolution.fast_size(width))
-    border = [(0, 0)] * (planes.ndim - 2) + [(0, fast[0] - height), (0, fast[1] - width)]
-    spectrum = jnp.fft.fft2(lens_kernel(aperture, radius / scale, fast))
-    planes = convolution.convolve_packed(jnp.pad(planes, border), spectrum)
-    planes = planes[..., :height, :width]
-    for _ in range(level):
-        planes = double(planes, (2 * planes.shape[-2], 2 * planes.shape[-1]))
-    return planes[..., margin : margin + size[0], margin : margin + size[1]]
+    def blurred(planes):
+        height, width = planes.shape[-2:]
+        fast = (convolution.fast_size(height), convolution.fast_size(width))
+        spectrum = jnp.fft.fft2(lens_kernel(aperture, radius / 2**halvings, fast))
+        planes = convolution.convolve_packed(convolution.pad_to(planes, fast), spectrum)
+        return planes[..., :height, :width]
+
+    if halvings:
+        planes = blurred(planes)
+    else:  # one of them is in focus
+        planes = jax.lax.cond(radius == 0, lambda planes: planes, blurred, planes)
+    edge = _margin(halvings) - _RING
+    return planes[..., edge:-edge, edge:-edge]
 
 
 def _layer_of(coc_radius: Array, radii: np.ndarray) -> Array:
@@ -279,34 +400,16 @@ def _surface_reach(layer: Array, coc_radius: Array) -> Array:
     return 1 + jnp.minimum(2 * slopes * jnp.abs(coc_radius), _CONNECTED)
 
 
-def _crop(scene: _Scene, cut: int, level: int) -> _Scene:
+def _crop(scene: _Scene, margin: int, halvings: int, sizes: list[tuple[int, int]]) -> _Scene:
     """Cuts off the margin that a level does not need, and fills up to whole blocks of it."""
+    block = 2**halvings
+    own = _margin(halvings)
+    cut = margin - own * block
     height, width = (n - 2 * cut for n in scene.layer.shape[-2:])
-    whole = (height + -height % 2**level, width + -width % 2**level)
+    whole = tuple((n + 2 * own) * block for n in sizes[halvings])
 
     def crop(array):
         return extend(array[..., cut : cut + height, cut : cut + width], 0, size=whole)
 
-    return _Scene(*map(crop, scene))
-
-
-def _level_margin(radii: tuple[float, ...], level: int) -> int:
-    # Whole blocks of 8 keep the fine levels of `push_pull` where they are, whatever the margin.
-    block = 2**level
-    return 8 * block * (int(min(radii[-1] / block, FINE_RADIUS)) // 8 + 1)
-
-
-def _levels(plan: LayerPlan) -> list[tuple[int, list[int]]]:
-    """Groups the signed indices from near to far by the size they are rendered at."""
-    groups: list[tuple[int, list[int]]] = []
-    for index in range(plan.nearest, plan.farthest - 1, -1):
-        level = _level(plan.radii[abs(index)])
-        if not groups or groups[-1][0] != level:
-            groups.append((level, []))
-        groups[-1][1].append(index)
-    return groups
-
-
-def _level(radius: float) -> int:
-    """How often the picture is halved for a radius."""
-    return max(0, int(np.ceil(np.log2(max(radius, 1.0) / FINE_RADIUS) - 1e-6)))
+    extent = scene.extent and tuple(-(-n // block) + 2 * own for n in scene.extent)
+    return _Scene(*map(crop, scene[:3]), extent)

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from d2f_jax import color, render
-from d2f_jax.render import highlights, kernels
+from d2f_jax.render import convolution, highlights, kernels
+from d2f_jax.render import lens as lens_module
 from d2f_jax.render import lens_layers as lens
 from tests.conftest import load_golden
 from tests.tolerances import EXACT, FINITE_DIFFERENCE, TWIN
@@ -46,14 +47,84 @@ def inner_psnr(a, b):
     return -10 * np.log10(np.mean((a - b)[24:-24, 24:-24] ** 2))
 
 
-def test_plan_covers_the_range_with_a_pixel_between_layers():
-    plan = lens.plan_layers(-20.3, 5.0)
-    assert plan == (tuple(float(r) for r in range(25)), 8, -24)
-    assert lens.plan_layers(10.0, 30.0).farthest == 8
-    coarse = lens.plan_layers(0.0, 200.0)
-    assert coarse.radii[64:68] == (64.0, 66.0, 68.0, 70.0)
-    assert np.diff(coarse.radii)[-1] == 4
-    assert coarse.radii[-1] >= 200
+def test_ladder_grows_by_levels_and_covers_the_radius():
+    for radius, levels, end in ((0.0, 0, 8), (8.0, 0, 8), (8.1, 1, 32), (33.0, 2, 128)):
+        assert lens.levels_for(radius) == levels
+        assert lens.ladder(levels)[-1] == end
+    radii = np.asarray(lens.ladder(3))
+    steps = np.diff(radii)
+    assert (steps <= np.maximum(2.0, 0.36 * radii[1:])).all()
+    assert (steps > 0).all()
+
+
+def compilations():
+    return lens_module._lens_blur._cache_size()
+
+
+def test_moves_of_focus_blur_map_and_opening_compile_nothing():
+    image, disparity = smooth_scene(64, 96)
+    jax.clear_caches()
+    for focus in (0.2, 0.5, 0.9):
+        lens_blur(image, disparity, focus=focus, blur=25.0)
+        lens_blur(image, disparity[::-1] ** 2, focus=focus, blur=30.0)
+    assert compilations() == 1
+    for blades, roundness, rotation in ((5, 0.2, 0.0), (7, 0.0, 20.0)):
+        opening = kernels.Polygon(blades=blades, roundness=roundness, rotation=rotation)
+        for ratio in (0.5, 0.8):
+            squeezed = kernels.Squeeze(aperture=opening, ratio=ratio)
+            lens_blur(image, disparity, focus=0.4, blur=25.0, aperture=squeezed)
+    assert compilations() == 2
+    lens_blur(image, disparity, focus=0.4, blur=3.0)  # another level
+    assert compilations() == 3
+
+
+def test_sizes_share_what_is_compiled_and_change_nothing():
+    """Rounded up to a common size, or compiled for its own: the same within 1e-5."""
+    scene, map_ = smooth_scene(80, 112)
+    jax.clear_caches()
+    for height, width in ((80, 112), (77, 109), (73, 107)):
+        image, disparity = scene[:height, :width], map_[:height, :width]
+        shared = lens_blur(image, disparity, focus=0.4, blur=40.0)
+        exact = jax.jit(lambda i, d: lens_blur(i, d, focus=0.4, blur=40.0, max_radius=24.0))
+        np.testing.assert_allclose(shared, exact(image, disparity), atol=1e-5)
+    assert compilations() == 1
+
+
+def test_padding_is_at_most_a_fifth():
+    for side in range(1, 5000):
+        square = jax.eval_shape(lambda x: lens_module._padded(x, 0), np.empty((side, 9, 1)))
+        assert square.shape[0] / side <= 1.25**0.5
+
+
+@pytest.mark.parametrize("radius", [10.0, 30.0, 60.0])
+def test_a_single_light_is_the_disc_of_its_own_radius(radius):
+    """Against the full-size kernel; radii between two layers too."""
+    side = 4 * int(radius) + 9
+    image = np.full((side, side, 3), 0.02, np.float32)
+    image[side // 2, side // 2] = radius**2 * np.asarray([3.0, 2.0, 1.0])
+    for exact in (radius, radius + 0.6):
+        disparity = np.full((side, side), -exact, np.float32)
+        kernel = np.fft.fftshift(kernels.lens_kernel(kernels.Circle(), exact, (side, side)))
+        expected = 0.02 + kernel[..., None] * (image[side // 2, side // 2] - 0.02)
+        result = linear_blur(image, disparity)
+        error = np.mean((result - expected) ** 2) / expected.max() ** 2
+        assert -10 * np.log10(error) > 45
+
+
+def test_a_light_behind_a_sharp_object_stays_behind_it():
+    """Also through the translucent edge of a blurred one, and with several pictures at once."""
+    image = np.zeros((96, 96, 3), np.float32)
+    image[48, 30] = 2000.0
+    disparity = np.full((96, 96), -16.0, np.float32)
+    disparity[:, 40:] = 0.0
+    sharp = linear_blur(image, disparity)
+    np.testing.assert_allclose(sharp[:, 40:], 0, atol=EXACT)
+    assert sharp[48, 34, 0] > 1.0
+    disparity[:, 40:] = 16.0
+    through = linear_blur(image, disparity)[48, :, 0]
+    assert through[26] > through[34] > through[42] > 0.0
+    both = linear_blur(np.stack([image, image[:, ::-1]]), np.stack([disparity, disparity[:, ::-1]]))
+    np.testing.assert_allclose(both[0, 48, :, 0], through, atol=TWIN)
 
 
 @pytest.mark.parametrize("radius", [-9.0, 6.0])
@@ -100,19 +171,17 @@ def test_sharp_near_object_keeps_a_clean_edge():
     np.testing.assert_allclose(row[48:], 1, atol=TWIN)
 
 
-def test_coarse_layers_stay_within_the_stated_error(monkeypatch):
-    """Half size against full size, for kernels of 10 and 15 of its pixels (32 and more in use)."""
-    image, _ = smooth_scene(64, 96)
-    disparity = np.full((64, 96), 20.0, np.float32)
-    disparity[20:40, 30:60] = 30.0
-    fine = linear_blur(image, disparity)
-    monkeypatch.setattr(lens, "FINE_RADIUS", 16)
-    jax.clear_caches()
-    coarse = linear_blur(image, disparity)
-    jax.clear_caches()
-    error = np.abs(coarse - fine)
-    assert 0 < error.max() < 0.03
-    assert error.mean() < 0.003
+def test_coarse_layers_stay_within_the_stated_error():
+    """A smooth picture at one radius, against the kernel at full size."""
+    image, _ = smooth_scene(96, 128)
+    for radius in (11.0, 20.0, 30.0):
+        coarse = linear_blur(image, np.full((96, 128), radius, np.float32))
+        kernel = jnp.fft.fftshift(kernels.lens_kernel(kernels.Circle(), radius, (97, 97)))
+        planes = jnp.moveaxis(jnp.asarray(image), -1, 0)
+        exact = jnp.moveaxis(convolution.convolve(planes, kernel, padding="edge"), 0, -1)
+        error = np.abs(coarse - exact)
+        assert 0 < error.max() < 0.03
+        assert error.mean() < 0.005
 
 
 def test_photograph_is_met(photograph):

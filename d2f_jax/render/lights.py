@@ -1,0 +1,124 @@
+"""Small bright lights: each becomes a disc of its own, at full size and with its own radius.
+
+A lamp of a few pixels far out of focus is a disc whose rim is seen. Layers at a coarser size lose
+that rim, and two neighbouring layers turn it into steps. The brightest lights are therefore taken
+out of the coarser layers and put back one by one, each seen through what stands in front of it.
+
+One picture at a time, channels-first, linear in light.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from d2f_jax import color
+from d2f_jax.render.inpaint import double, halve
+from d2f_jax.render.kernels import Aperture, lens_kernel
+
+COUNT = 1024
+"""Most lights of a picture (or a tile) that get a disc of their own."""
+
+_SURROUNDINGS = 3  # halvings to the size at which a light is compared with what is around it
+_CONTRAST = 2.0  # times the surroundings: what of a light is brighter than that stands out
+_VISIBLE = 0.002  # linear light of a disc from which on it is seen
+
+
+class Lights(NamedTuple):
+    """Lights of a picture; those without light are none."""
+
+    light: Float[Array, "n 3"]
+    radius: Float[Array, " n"]  # signed [px]
+    row: Int[Array, " n"]
+    column: Int[Array, " n"]
+
+
+def strength(
+    radiance: Float[Array, "3 h w"], coc_radius: Float[Array, "h w"], share: Float[Array, "h w"]
+) -> Float[Array, "h w"]:
+    """Share of each pixel's light that deserves a disc of its own, in [0, 1).
+
+    It rises from 0 where a pixel exceeds its surroundings and its disc would be seen.
+
+    Args:
+      radiance: Linear light.
+      coc_radius: Signed circle-of-confusion radius [px].
+      share: How much of a pixel lies in layers that lose the rims; 0 where no light is taken.
+    """
+    luminance = jnp.einsum("chw,c->hw", radiance, jnp.asarray(color.LUMINANCE, radiance.dtype))
+    around = luminance
+    for _ in range(_SURROUNDINGS):
+        around = halve(around)
+    for _ in range(_SURROUNDINGS):
+        around = double(around, (2 * around.shape[0], 2 * around.shape[1]))
+    around = around[: luminance.shape[0], : luminance.shape[1]]
+    out = jnp.maximum(luminance - _CONTRAST * around, 0.0)
+    disc = share * out / (jnp.pi * jnp.maximum(coc_radius**2, 1.0))
+    seen = jnp.maximum(1 - _VISIBLE / jnp.maximum(disc, _VISIBLE), 0.0)
+    return seen * out / jnp.maximum(luminance, 1e-6)
+
+
+def find(
+    strength: Float[Array, "h w"],
+    radiance: Float[Array, "3 h w"],
+    coc_radius: Float[Array, "h w"],
+    share: Float[Array, "h w"],
+) -> tuple[Lights, Float[Array, "h w"]]:
+    """Picks the lights with the brightest discs.
+
+    Returns:
+      The lights, and what is left of each pixel's light, in (0, 1].
+    """
+    disc = strength * jnp.sum(radiance, 0) * share / jnp.maximum(coc_radius**2, 1.0)
+    _, places = jax.lax.top_k(disc.ravel(), min(COUNT, disc.size))
+    row, column = jnp.divmod(places, disc.shape[1])
+    picked = strength[row, column]
+    light = picked[:, None] * radiance[:, row, column].T
+    rest = jnp.ones_like(strength).at[row, column].add(-picked)
+    return Lights(light, coc_radius[row, column], row, column), rest
+
+
+def discs(
+    lights: Lights,
+    free: Float[Array, "k h w"],
+    step: Float[Array, " n"],
+    *,
+    margin: int,
+    largest: int,
+    aperture: Aperture,
+) -> Float[Array, "3 h w"]:
+    """Draws the discs of all lights.
+
+    Args:
+      lights: On a picture that is extended by `margin`.
+      free: For each of k layers, the share of its light that passes what is in front of it.
+      step: Between which two of these layers a light lies.
+      margin: Pixels around the picture in which lights may lie.
+      largest: Radius of the largest disc [px].
+      aperture: Opening of the lens.
+    """
+    side = 2 * largest + 3  # with the soft rim
+    height, width = free.shape[-2:]
+    reach = margin + side // 2
+
+    @jax.checkpoint
+    def draw(canvas, item):
+        (light, radius, row, column), step = item
+        kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
+        window = jnp.arange(side) - side // 2 - margin
+        rows = jnp.clip(row + window, 0, height - 1)[:, None]
+        columns = jnp.clip(column + window, 0, width - 1)[None, :]
+        first = jnp.floor(step).astype(int)
+        second = jnp.minimum(first + 1, free.shape[0] - 1)
+        between = step - first
+        passes = (1 - between) * free[first, rows, columns] + between * free[second, rows, columns]
+        disc = light[:, None, None] * (kernel * passes)[None]
+        corner = (0, row, column)
+        now = jax.lax.dynamic_slice(canvas, corner, disc.shape)
+        return jax.lax.dynamic_update_slice(canvas, now + disc, corner), None
+
+    canvas = jnp.zeros((3, height + 2 * reach, width + 2 * reach), free.dtype)
+    canvas, _ = jax.lax.scan(draw, canvas, (lights, step))
+    return canvas[:, reach : reach + height, reach : reach + width]
