@@ -36,8 +36,8 @@ class Bokeh(Settings):
         arg(
             metavar="IMAGE [IMAGE ...]",
             help_behavior_hint="",
-            help="Photographs (JPEG, PNG, TIFF, WebP, BMP, EXR), folders of them, or patterns "
-            "such as '*.jpg'.",
+            help="Photographs (JPEG, HEIC, PNG, TIFF, WebP, AVIF, EXR and others), folders of "
+            "them, or patterns such as '*.jpg'.",
         ),
     ] = ()
     output: Annotated[

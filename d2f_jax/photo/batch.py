@@ -162,8 +162,7 @@ def plan_targets(
         cannot be written, or lies in a folder that is missing or cannot be written.
     """
     folder = None
-    endings = [p.suffix if p.suffix.lower() in image_io.SUFFIXES else ".png" for p in sources]
-    names = [f"{p.stem}_bokeh{ending}" for p, ending in zip(sources, endings, strict=True)]
+    names = [f"{p.stem}_bokeh{image_io.result_suffix(p)}" for p in sources]
     if output is None:
         targets = [p.with_name(name) for p, name in zip(sources, names, strict=True)]
     elif Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix:
@@ -178,8 +177,9 @@ def plan_targets(
 
     taken = {files.identity(path): path for path in (*sources, *keep) if path is not None}
     for source, target in zip(sources, targets, strict=True):
-        if target.suffix.lower() not in image_io.SUFFIXES:
-            raise ValueError(f"{target}: choose an ending among {', '.join(image_io.SUFFIXES)}")
+        if target.suffix.lower() not in image_io.WRITTEN_SUFFIXES:
+            endings = ", ".join(image_io.WRITTEN_SUFFIXES)
+            raise ValueError(f"{target}: choose an ending among {endings}")
         if (target.suffix.lower() == ".exr") != (source.suffix.lower() == ".exr"):
             raise ValueError(f"{target}: EXR files come from EXR files, and only they")
         maps = [target.with_name(target.stem + end) for end in _MAPS[save_maps]]
@@ -214,6 +214,8 @@ def _one(
 ) -> None:
     """Read, map, develop, write; a ValueError says what is wrong and with which file."""
     photo = image_io.read_photo(source)
+    for note in photo.notes:
+        notify(f"d2f: note: {source}: {note}")
     with files.naming(source):
         develop.check_size(photo)
     disparity = None if map_of is None else map_of(source, photo, notify)
