@@ -1,4 +1,4 @@
-"""`d2f bokeh`: from files to files. One bad photograph does not stop the others."""
+"""`d2f bokeh` and `d2f depth`: from files to files. One bad photograph does not stop the others."""
 
 import glob
 import os
@@ -10,7 +10,8 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from d2f_jax import files
 from d2f_jax.photo import depth_io, develop, image_io, map_sources
-from d2f_jax.photo.settings import Settings
+from d2f_jax.photo.disparity import DisparityOutput
+from d2f_jax.photo.settings import MapSettings, Settings
 
 _MAPS = {False: (), True: ("_defocus.png", "_radiance.png", "_mask.png", "_maps.npz")}
 
@@ -80,6 +81,48 @@ def run(
     if failed:
         console.print(f"d2f: {failed} of {len(pairs)} photographs failed")
     return 1 if failed else 0
+
+
+def write_map(image: str, settings: MapSettings, *, output: str | None = None) -> int:
+    """Writes the map that a photograph would be developed with, and says what it is.
+
+    Without a map of any kind that is the defocus map of the networks, turned so that what they
+    keep sharp is brightest.
+
+    Args:
+      image: The photograph.
+      settings: Where its map comes from.
+      output: File to write, .png or .npz; None: NAME_depth.png beside the photograph.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: if there is no such photograph or map, or the file cannot be written.
+    """
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    source = Path(image)
+    target = source.with_name(f"{source.stem}_depth.png") if output is None else Path(output)
+    for path in (source, settings.disparity, settings.weights, settings.depth_model):
+        if path is not None and files.identity(path) == files.identity(target):
+            raise ValueError(f"{target}: would replace {path}; name another with --output")
+    depth_io.check_written(target)
+    map_of = map_sources.find(settings)
+    photo = image_io.read_photo(source)
+    with files.naming(source):
+        develop.check_size(photo)
+    photo, made = map_of(source, photo, console.print)
+    if made is None:
+        with files.naming(source):
+            made = DisparityOutput(develop.hallucinated(settings.weights, photo))
+    depth_io.write_disparity(target, made.disparity, metric=made.metric)
+    low, high = made.disparity.min(), made.disparity.max()
+    unit = " 1/m" if made.metric else " on a scale of its own"
+    range_ = f"{low:.4g} to {high:.4g}{unit}, greater = nearer{map_sources.described(made)}"
+    rows, columns = made.disparity.shape
+    console.print(f"d2f: note: {target}: {columns}x{rows} pixels, {range_}")
+    print(target)
+    return 0
 
 
 def find_photographs(
@@ -207,7 +250,7 @@ def _one(
     source: Path,
     target: Path,
     work: develop.Renderer,
-    map_of: map_sources.MapSource | None,
+    map_of: map_sources.MapSource,
     *,
     save_maps: bool,
     notify: Callable[[str], None],
@@ -218,9 +261,9 @@ def _one(
         notify(f"d2f: note: {source}: {note}")
     with files.naming(source):
         develop.check_size(photo)
-    disparity = None if map_of is None else map_of(source, photo, notify)
+    mapped = map_of(source, photo, notify)
     with files.naming(source):
-        done = work(photo, disparity)
+        done = work(*mapped)
     if done.notice:
         notify(f"d2f: note: {source}: {done.notice}")
     if save_maps:
@@ -233,6 +276,6 @@ def _one(
 def _originals(paths: Iterable[Path]) -> list[Path]:
     """Leaves out what an earlier run wrote of others among the paths."""
     paths = list(paths)
-    results = {p.with_name(f"{p.stem}_bokeh") for p in paths}
+    results = {p.with_name(p.stem + end) for p in paths for end in ("_bokeh", "_depth")}
     results |= {p.with_name(p.name + end.split(".")[0]) for p in results for end in _MAPS[True]}
     return [p for p in paths if p.with_suffix("") not in results]

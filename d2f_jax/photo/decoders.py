@@ -45,6 +45,9 @@ class Decoded(NamedTuple):
 
 _PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000")
 
+_HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"})
+_AVIF_BRANDS = frozenset({"avif", "avis"})
+
 GAIN_MAP = "holds a gain map for HDR screens, which the result has not"
 
 _GAIN_MAPS = (b"http://ns.adobe.com/hdr-gain-map/", b"http://ns.apple.com/HDRGainMap/")
@@ -57,7 +60,8 @@ class Refused(Exception):  # noqa: N818
     """What is wrong with a picture that decodes well; becomes a ValueError with the path."""
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Refuses, by `Refused`, more than `MAX_PIXELS`."""
     if width * height > MAX_PIXELS:
         raise Refused(
             f"{width}x{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million allowed; "
@@ -73,7 +77,7 @@ def read_pillow(data: bytes, path: Path) -> Decoded:
             picture = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
         except Image.DecompressionBombError as error:
             raise Refused("more pixels than are allowed; scale it down first") from error
-        _check_size(*picture.size)
+        check_size(*picture.size)
         icc, packet = picture.info.get("icc_profile"), _packet(picture)
         notes = () if "tmap" not in brands(data) else (GAIN_MAP,)
         if picture.format not in ("JPEG", "MPO") and getattr(picture, "is_animated", False):
@@ -125,7 +129,7 @@ def read_heif(data: bytes, path: Path) -> Decoded:
     try:
         file = pi_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
         picture = file[file.primary_index]
-        _check_size(*picture.size)
+        check_size(*picture.size)
         pixels = _as_rgb(np.array(picture))  # a copy: the memory goes with the picture
     except RuntimeError as error:
         if "nsupported" not in str(error):
@@ -161,11 +165,21 @@ def read_jpeg2000(data: bytes, path: Path) -> Decoded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         picture = Image.open(io.BytesIO(data), formats=("JPEG2000",))
-        _check_size(*picture.size)
+        check_size(*picture.size)
         icc, tags = picture.info.get("icc_profile"), metadata.read(picture)
     pixels = _as_rgb(np.asarray(imagecodecs.jpeg2k_decode(data)))
     pixels = np.rint(pixels * np.float32(65535 / (2**bits - 1))).astype(np.uint16)
     return Decoded(pixels, _rgb_profile(icc), tags)
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether a file is HEIC or HEIF, and not AVIF, which may call itself HEIF too."""
+    return not _HEIF_BRANDS.isdisjoint(brands(data)) and not is_avif(data)
+
+
+def is_avif(data: bytes) -> bool:
+    """Whether a file is AVIF."""
+    return not _AVIF_BRANDS.isdisjoint(brands(data))
 
 
 def brands(data: bytes) -> frozenset[str]:
@@ -181,7 +195,7 @@ def read_png(data: bytes, path: Path) -> Decoded:
     """Decodes 16 bits itself, which Pillow would cut down."""
     if data[24:25] != b"\x10":
         return read_pillow(data, path)
-    _check_size(*struct.unpack(">II", data[16:24]))
+    check_size(*struct.unpack(">II", data[16:24]))
     pixels = imagecodecs.png_decode(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -197,7 +211,7 @@ def read_tiff(data: bytes, path: Path) -> Decoded:
         page = file.pages.first
         if page.bitspersample <= 8:
             return read_pillow(data, path)
-        _check_size(page.imagewidth, page.imagelength)
+        check_size(page.imagewidth, page.imagelength)
         if page.samplesperpixel > 5:
             raise Refused(f"{page.samplesperpixel} channels; grey or RGB pictures are read")
         icc = page.tags.valueof(34675)

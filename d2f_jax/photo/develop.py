@@ -7,6 +7,7 @@ Two renderers: `through_lens` follows the light of a map through an ideal lens (
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jaxtyping import Float, Shaped
 from d2f_jax import budget, color, pipeline, render
 from d2f_jax.models import architectures, resize
 from d2f_jax.photo import focus as focus_names
+from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Settings
 from d2f_jax.render import kernels
@@ -64,38 +66,56 @@ class Developed(NamedTuple):
     notice: str | None = None
 
 
-Renderer = Callable[[Photo, Float[np.ndarray, "h w"] | None], Developed]
+Renderer = Callable[[Photo, DisparityOutput | None], Developed]
 """From a photograph and its map, if there is one, to the finished photograph."""
 
 
 def renderer(settings: Settings) -> Renderer:
-    """Chooses between lens and networks as the settings say, and reads their focus and blur.
+    """Reads focus and blur, and chooses between lens and networks, for each photograph by its map.
 
     Raises:
       ValueError: for a focus or blur that cannot be read, options that belong to the other
-        renderer, a lens without a map, or weights that cannot be loaded.
+        renderer, or weights that cannot be loaded. The renderer raises one for a lens without a
+        map, options that belong to the other renderer, or a distance on a map without a unit.
     """
     focus, blur = focus_names.parse(settings.focus), parse_blur(settings.blur)
-    has_map = settings.disparity is not None or settings.depth_model is not None
-    if settings.renderer == "lens" and not has_map:
-        raise ValueError(
-            "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
-        )
-    blades, restore = settings.blades, settings.restore_highlights
-    if settings.renderer == "lens" or (
-        settings.renderer == "auto" and has_map and settings.weights is None
-    ):
-        return functools.partial(
-            through_lens,
-            focus=focus,
-            blur=blur,
-            aperture=None if blades is None else kernels.Polygon(blades=blades),
-            restore_highlights=restore,
-        )
-    if blades is not None or restore:
+    load = functools.cache(functools.partial(pipeline.load, settings.weights))
+    if settings.renderer == "d2f" or (settings.renderer == "auto" and settings.weights is not None):
+        _refuse_lens_options(settings)
+        load()  # what is wrong with weights is said before any photograph is read
+        always = "d2f"
+    else:
+        always = "lens" if settings.renderer == "lens" else None
+    blades = settings.blades
+    lens = functools.partial(
+        through_lens,
+        aperture=None if blades is None else kernels.Polygon(blades=blades),
+        restore_highlights=settings.restore_highlights,
+    )
+
+    def develop(photo: Photo, made: DisparityOutput | None) -> Developed:
+        if isinstance(focus, focus_names.Distance) and made is not None and not made.metric:
+            raise ValueError(
+                f"focus {settings.focus}: the map has no unit, a distance needs one in metres, "
+                "millimetres or 1/m (--convention)"
+            )
+        if (always or ("d2f" if made is None else "lens")) == "d2f":
+            _refuse_lens_options(settings)
+            disparity = None if made is None else made.disparity
+            return through_d2f(load(), photo, disparity, focus=focus, blur=blur)
+        if made is None:
+            raise ValueError(
+                "the renderer lens needs a disparity map: add --disparity FILE or --depth-model "
+                "FILE"
+            )
+        return lens(photo, made.disparity, focus=focus, blur=blur)
+
+    return develop
+
+
+def _refuse_lens_options(settings: Settings) -> None:
+    if settings.blades is not None or settings.restore_highlights:
         raise ValueError("--blades and --restore-highlights belong to the renderer lens")
-    d2f = pipeline.load(settings.weights)
-    return functools.partial(through_d2f, d2f, focus=focus, blur=blur)
 
 
 def parse_blur(text: str) -> Blur:
@@ -246,6 +266,19 @@ def through_d2f(
         pictures | {"mask": maps["fusion_mask"]},
         None if sharp >= LEAST_SHARP else NOTHING_SHARP,
     )
+
+
+def hallucinated(weights: Path | None, photo: Photo) -> Float[np.ndarray, "p q"]:
+    """The map that the networks imagine of a photograph, 1 in focus and less behind it.
+
+    Raises:
+      ValueError: for a picture below `MIN_SIDE`, or weights that cannot be loaded.
+    """
+    done = through_d2f(pipeline.load(weights), photo)
+    size = photo.image.shape[:2]
+    scale = max(done.maps["defocus"].shape) / max(size)
+    defocus = fitted(done.maps["defocus"], (round(scale * size[0]), round(scale * size[1])))
+    return 1 - defocus
 
 
 def kernels_factor(config: architectures.D2FConfig, height: int, width: int) -> float:

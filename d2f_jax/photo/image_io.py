@@ -285,17 +285,10 @@ def _starts(*magics: bytes) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(magics)
 
 
-def _is(brands: set[str]) -> Callable[[bytes], bool]:
-    return lambda data: not brands.isdisjoint(decoders.brands(data))
-
-
 _JPEG = functools.partial(_write_pillow, format="JPEG", quality=95, subsampling=0)
 _WEBP = functools.partial(_write_pillow, format="WEBP", quality=95, exact=True)
 _BMP = functools.partial(_write_pillow, format="BMP")
 _AVIF = functools.partial(_write_pillow, format="AVIF", quality=90, subsampling="4:4:4")
-
-_AVIF_BRANDS = {"avif", "avis"}
-_HEIF_BRANDS = {"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"}
 
 _XMP_IN_PNG = "XML:com.adobe.xmp"
 _XMP_LIMIT = 65_000
@@ -320,11 +313,11 @@ KINDS = (
     ),
     Kind("WebP", (".webp",), lambda data: data[8:12] == b"WEBP", decoders.read_pillow, _WEBP),
     Kind("BMP", (".bmp",), _starts(b"BM"), decoders.read_pillow, _BMP, has_alpha=False),
-    Kind("AVIF", (".avif",), _is(_AVIF_BRANDS), decoders.read_pillow, _AVIF),
+    Kind("AVIF", (".avif",), decoders.is_avif, decoders.read_pillow, _AVIF),
     Kind(
         "EXR", (".exr",), _starts(b"\x76\x2f\x31\x01"), decoders.read_exr, _write_exr, linear=True
     ),
-    Kind("HEIC", (".heic", ".heif", ".hif"), _is(_HEIF_BRANDS), decoders.read_heif, None, ".jpg"),
+    Kind("HEIC", (".heic", ".heif", ".hif"), decoders.is_heif, decoders.read_heif, None, ".jpg"),
     Kind("GIF", (".gif",), _starts(b"GIF8"), decoders.read_pillow, None, ".png"),
     Kind(
         "JPEG 2000",

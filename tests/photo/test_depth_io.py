@@ -144,31 +144,6 @@ def test_no_bytes_lead_to_anything_but_a_value_error(tmp_path_factory, suffix, d
         depth_io.read_disparity(path)
 
 
-def test_holes_take_the_farther_neighbour_of_their_row():
-    nan = np.nan
-    holed = np.array(
-        [
-            [nan, nan, nan, nan],
-            [9, nan, np.inf, 3],
-            [nan, 5, 6, -np.inf],
-            [1, 2, 3, 4],
-            [nan, nan, 7, 8],
-        ],
-        np.float32,
-    )
-    expected = [[9, 3, 3, 3], [9, 3, 3, 3], [5, 5, 6, 6], [1, 2, 3, 4], [7, 7, 7, 8]]
-    np.testing.assert_array_equal(depth_io.fill_holes(holed), expected)
-
-
-def test_a_map_without_holes_stays():
-    np.testing.assert_array_equal(depth_io.fill_holes(RAMP), RAMP)
-
-
-def test_a_map_of_holes_is_refused():
-    with pytest.raises(ValueError, match="100% of the values are NaN or infinite"):
-        depth_io.fill_holes(RAMP * np.nan)
-
-
 def test_maps_are_written_as_pictures_and_numbers(tmp_path):
     depth_io.write_map(tmp_path / "a.png", RAMP * 1.5)
     picture = np.asarray(Image.open(tmp_path / "a.png"))
