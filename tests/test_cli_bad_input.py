@@ -176,6 +176,29 @@ def test_a_map_with_holes_or_of_another_size_is_used_with_a_notice(here, lens, c
     assert np.isfinite(lens.calls[0].disparity).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((80, 64), "m.npy: 64x80 pixels have another shape than the photograph's 80x64; its sides"),
+        ((64, 64), "m.npy: 64x64 pixels have another shape than the photograph's 80x64"),
+    ],
+)
+def test_maps_of_another_shape(here, lens, capsys, shape, message):
+    np.save("m.npy", make_disparity(*shape))
+    assert message in refused(capsys, "bokeh", "a.png", "--disparity", "m.npy")
+    assert "a_bokeh.png" not in listing(here)
+
+
+def test_depth_that_does_not_say_whether_it_is_distance(here, lens, capsys):
+    np.savez("m.npz", depth=make_disparity() + 1, confidence=make_disparity())
+    assert cli.main(["bokeh", "a.png", "--disparity", "m.npz"]) == 0
+    assert "add --convention metres" in capsys.readouterr().err
+    assert cli.main(["bokeh", "a.png", "--disparity", "m.npz", "--convention", "metres"]) == 0
+    assert capsys.readouterr().err == ""
+    np.testing.assert_allclose(lens.calls[0].disparity[0, 0], 0)
+    np.testing.assert_allclose(lens.calls[1].disparity[0, 0], 1)
+
+
 @pytest.mark.parametrize("focus", ["80,0", "0,64", "-1,3"])
 def test_focus_outside_the_picture(here, lens, capsys, focus):
     line = refused(capsys, "bokeh", "a.png", "--disparity", "a.npy", "--focus", focus)

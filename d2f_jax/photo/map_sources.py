@@ -73,7 +73,7 @@ def _from_file(
         what = f"{stored.name} is taken for disparity, greater = nearer"
         notify(f"d2f: note: {place}: {what}; if it is distance, add --convention metres")
     with files.naming(place):
-        made = _disparity(stored._replace(convention=convention or stored.convention))
+        made = to_disparity(stored._replace(convention=convention or stored.convention))
         way = disparity.placed(
             made.disparity, photo.image.shape[:2], photo.orientation, like_sensor=False
         )
@@ -98,7 +98,7 @@ def _from_itself(source: Path, photo: Photo, notify: Notify) -> Mapped:
         found = own_depth.find(files.read_bytes(source))
         if found is None:
             return Mapped(photo)
-        made = _disparity(found.map)
+        made = to_disparity(found.map)
         if made.disparity.min() == made.disparity.max():
             raise ValueError("the depth inside is the same everywhere")
         turn = functools.partial(disparity.placed, orientation=photo.orientation)
@@ -128,7 +128,12 @@ def described(made: DisparityOutput) -> str:
     return f", {1 / high:.3g} m to {far}" if high > 1e-6 else ""
 
 
-def _disparity(stored: DepthMap) -> DisparityOutput:
+def to_disparity(stored: DepthMap) -> DisparityOutput:
+    """Turns a stored map into disparity by its convention, or as disparity if it has none.
+
+    Raises:
+      ValueError: as `disparity.to_disparity`.
+    """
     convention = stored.convention or "disparity"
     values = stored.values
     if convention == "millimetres":  # counted, where others are shares of the whole

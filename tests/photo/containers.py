@@ -57,7 +57,17 @@ def representation(kind, z_near=None, z_far=None, d_min=None, d_max=None):
     return struct.pack(">I", len(sei)) + sei
 
 
-def heic(photo, depth=None, *, turns=(0, 0), mirror=False, metadata=b"", exif=b"", refers_to=1, shift=0):
+def heic(
+    photo,
+    depth=None,
+    *,
+    turns=(0, 0),
+    mirror=False,
+    metadata=b"",
+    exif=b"",
+    refers_to=1,
+    shift=0,
+):
     """A HEIC file: the photograph is item 1, its depth 2, its EXIF 3.
 
     `turns` are quarter turns, counterclockwise, of the two pictures, which `mirror` then mirrors;

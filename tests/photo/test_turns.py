@@ -3,7 +3,6 @@
 The photograph is as bright as its depth is near, so that one is checked by the other.
 """
 
-
 import numpy as np
 import onnx
 import pytest
@@ -139,7 +138,7 @@ def test_files_that_lie_upright(tmp_path, orientation, suffix):
     else:
         Image.fromarray(values).save(place)
     notes = check(path, orientation, disparity=place)
-    said = "d2f: note: {}: taken as upright, though the photograph was turned".format(place)
+    said = f"d2f: note: {place}: taken as upright, though the photograph was turned"
     assert (said in notes) == (orientation in (2, 3, 4))
 
 
