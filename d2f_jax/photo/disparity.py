@@ -113,6 +113,40 @@ def fill_holes(disparity: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return np.ascontiguousarray(filled.T)
 
 
+def without_steps(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Smooths the steps of a map of 8 bits, which would be rendered as steps in depth.
+
+    The result is a smooth map that stays within two levels of the given one, so that edges stay
+    where they are: averages over ever smaller squares, each cut to those bounds. Maps of other
+    numbers, with holes, or of few levels (cut-outs) come back as they are.
+    """
+    few = np.unique(values[:: 1 + len(values) // 128])  # most maps have more levels than 8 bits
+    if len(few) > 256 or not np.isfinite(values).all():
+        return values
+    levels = np.unique(values)
+    step = np.diff(levels).min(initial=np.inf)
+    if not 60 < (levels[-1] - levels[0]) / step < 256:
+        return values
+    low, high, smooth = values - 2 * step, values + 2 * step, values
+    for radius in (16, 8, 4, 2, 1, 1):
+        smooth = np.clip(_averaged(smooth, radius), low, high)
+    return smooth
+
+
+def _averaged(values: np.ndarray, radius: int) -> np.ndarray:
+    """Averages over squares of `2 radius + 1` pixels; the border repeats."""
+    for axis in (0, 1):
+        border = [(0, 0), (0, 0)]
+        border[axis] = (radius + 1, radius)
+        sums = np.cumsum(np.pad(values, border, mode="edge"), axis=axis, dtype=np.float64)
+        behind, ahead = (
+            np.take(sums, np.arange(start, start + values.shape[axis]), axis=axis)
+            for start in (0, 2 * radius + 1)
+        )
+        values = ((ahead - behind) / (2 * radius + 1)).astype(np.float32)
+    return values
+
+
 def notice_about(disparity: Float[np.ndarray, "h w"]) -> str | None:
     """Says what looks wrong with a disparity map, in one sentence; None if nothing does."""
     low, high = np.quantile(disparity, [0.01, 0.99])

@@ -131,6 +131,8 @@ def described(made: DisparityOutput) -> str:
 def to_disparity(stored: DepthMap) -> DisparityOutput:
     """Turns a stored map into disparity by its convention, or as disparity if it has none.
 
+    The steps of pictures of 8 bits are smoothed (`disparity.without_steps`).
+
     Raises:
       ValueError: as `disparity.to_disparity`.
     """
@@ -138,4 +140,6 @@ def to_disparity(stored: DepthMap) -> DisparityOutput:
     values = stored.values
     if convention == "millimetres":  # counted, where others are shares of the whole
         values = np.rint(values * stored.levels) if stored.levels > 1 else values
+    if stored.levels == 255:
+        values = disparity.without_steps(values)
     return disparity.to_disparity(values, convention)

@@ -17,7 +17,7 @@ import pi_heif
 from jaxtyping import Float
 
 from d2f_jax.photo import decoders, depth_io, exif, image_io, jpeg, xmp
-from d2f_jax.photo.disparity import DepthMap
+from d2f_jax.photo.disparity import DepthMap, without_steps
 from d2f_jax.photo.image_io import Photo
 
 _GDEPTH = "http://ns.google.com/photos/1.0/depthmap/"
@@ -81,7 +81,7 @@ def _in_heif(data: bytes) -> OwnDepth | None:
     bits = int(picture.mode.partition(";")[2].rstrip("L") or 8)
     tags = exif.parse((photo.info["exif"] or b"").removeprefix(b"Exif\0\0"))
     depth = represented(
-        values / np.float32(2**bits - 1),
+        without_steps(values / np.float32(2**bits - 1)),
         picture.info["metadata"] or {},
         in_dioptres=tags.get(271) == "Apple",
     )
@@ -185,9 +185,9 @@ def _bytes_of(data: bytes, end: int, items: Sequence[Mapping[str, str]], number:
 
 
 def _picture(data: bytes) -> tuple[Float[np.ndarray, "h w"], bool]:
-    """A depth picture in [0, 1], and whether nothing has turned it yet."""
+    """A depth picture in [0, 1], without steps, and whether nothing has turned it yet."""
     photo = image_io.decode(data, Path("its picture"))
-    return depth_io.grey(photo), photo.orientation == 1
+    return without_steps(depth_io.grey(photo)), photo.orientation == 1
 
 
 def _between(values: Float[np.ndarray, "h w"], fields: Mapping[str, str]) -> DepthMap:

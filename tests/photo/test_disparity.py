@@ -117,3 +117,31 @@ def test_maps_of_another_shape_are_refused_and_not_squeezed(shape, orientation, 
         disparity.placed(np.zeros(shape), (300, 400), orientation, like_sensor=False)
     disparity.placed(np.zeros((300, 405)), (300, 400), orientation, like_sensor=False)
     disparity.placed(np.zeros((10, 13)), (300, 400), orientation, like_sensor=False)
+
+
+def slope(height=120, width=160):
+    """A plane with an edge, and the same in 8 bits."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    exact = 0.001 * x + 0.003 * y + 0.4 * (x > 100)
+    return exact, np.rint(exact * 255).astype(np.float32) / 255
+
+
+def test_steps_of_eight_bits_are_smoothed_and_edges_stay():
+    _, stepped = slope()
+    smooth = disparity.without_steps(stepped)
+    assert np.abs(smooth - stepped).max() <= 2.001 / 255
+    inside = np.s_[40:80, 30:70]
+    second = [np.abs(np.diff(values[inside], 2, axis=1)).max() for values in (stepped, smooth)]
+    assert second[1] < 0.25 * second[0]
+    np.testing.assert_allclose(smooth[40, 101] - smooth[40, 100], 0.4, atol=4.1 / 255)
+
+
+def test_other_maps_are_not_smoothed():
+    exact, stepped = slope()
+    holed = stepped.copy()
+    holed[3, 3] = np.nan
+    cut_out = (stepped > 0.5).astype(np.float32)
+    for values in (exact, holed, cut_out, np.zeros_like(exact), np.rint(exact * 65535) / 65535):
+        assert disparity.without_steps(values.astype(np.float32)).tobytes() == (
+            values.astype(np.float32).tobytes()
+        )
