@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import files
-from d2f_jax.photo import depth_io, develop, image_io, map_sources
+from d2f_jax import files, pipeline
+from d2f_jax.photo import depth_io, develop, image_io, map_sources, renderers
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.settings import MapSettings, Settings
 
@@ -49,8 +49,12 @@ def run(
             f"{settings.disparity}: one map cannot serve {len(sources)} photographs; give a folder "
             f"of maps"
         )
-    work, map_of = develop.renderer(settings), map_sources.find(settings)
-    keep = (settings.disparity, settings.weights)
+    if settings.mask is not None and several and not settings.mask.is_dir():
+        raise ValueError(
+            f"{settings.mask}: one mask cannot serve {len(sources)} photographs; give a folder"
+        )
+    work, map_of = renderers.renderer(settings), map_sources.find(settings)
+    keep = (settings.disparity, settings.mask, settings.weights)
     targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
 
     pairs = list(zip(sources, targets, strict=True))
@@ -68,7 +72,15 @@ def run(
     with bar:
         for source, target in bar.track(pairs, description="photographs"):
             try:
-                _one(source, target, work, map_of, save_maps=save_maps, notify=console.print)
+                _one(
+                    source,
+                    target,
+                    work,
+                    map_of,
+                    settings.mask,
+                    save_maps=save_maps,
+                    notify=console.print,
+                )
             except ValueError as error:
                 if not several:
                     raise
@@ -111,10 +123,10 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
     photo = image_io.read_photo(source)
     with files.naming(source):
         develop.check_size(photo)
-    photo, made = map_of(source, photo, console.print)
+    photo, made, _ = map_of(source, photo, console.print)
     if made is None:
         with files.naming(source):
-            made = DisparityOutput(develop.hallucinated(settings.weights, photo))
+            made = DisparityOutput(develop.hallucinated(pipeline.load(settings.weights), photo))
     depth_io.write_disparity(target, made.disparity, metric=made.metric)
     low, high = made.disparity.min(), made.disparity.max()
     unit = " 1/m" if made.metric else " on a scale of its own"
@@ -249,8 +261,9 @@ def plan_targets(
 def _one(
     source: Path,
     target: Path,
-    work: develop.Renderer,
+    work: renderers.Renderer,
     map_of: map_sources.MapSource,
+    mask: Path | None,
     *,
     save_maps: bool,
     notify: Callable[[str], None],
@@ -262,6 +275,8 @@ def _one(
     with files.naming(source):
         develop.check_size(photo)
     mapped = map_of(source, photo, notify)
+    if mask is not None:
+        mapped = mapped._replace(mask=map_sources.mask(mask, source, mapped.photo))
     with files.naming(source):
         done = work(*mapped)
     if done.notice:

@@ -38,6 +38,21 @@ def orientation(exif: Image.Exif) -> int:
     return value if value in range(1, 9) else 1
 
 
+def lens(block: bytes) -> tuple[float | None, float | None]:
+    """Focal length and long side of the sensor [mm], of an EXIF block; None where it is silent.
+
+    The sensor follows from the focal length that sees the same on 36 mm.
+    """
+    try:
+        details = parse(block).get_ifd(_EXIF)
+        focal, equivalent = float(details.get(37386) or 0), float(details.get(41989) or 0)
+    except Exception:  # as above
+        return None, None
+    if not focal > 0:
+        return None, None
+    return focal, 36 * focal / equivalent if equivalent > 0 else None
+
+
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turns and mirrors `h w ...` as an orientation tag says."""
     if orientation in (5, 6, 7, 8):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from d2f_jax import color, files
-from d2f_jax.photo import depth, depth_io, disparity, exif, own_depth
+from d2f_jax.photo import depth, depth_io, disparity, exif, image_io, own_depth
 from d2f_jax.photo.disparity import DepthMap, DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Convention, MapSettings
@@ -24,10 +25,12 @@ class Mapped(NamedTuple):
     Attributes:
       photo: The photograph, or the sharp one that its file held beside it.
       map: Its map, upright and without holes, at any size; None if there is none.
+      mask: What must stay sharp, in [0, 1], upright, at any size; None if nothing must.
     """
 
     photo: Photo
     map: DisparityOutput | None = None
+    mask: Float[np.ndarray, "h w"] | None = None
 
 
 MapSource = Callable[[Path, Photo, Notify], Mapped]
@@ -60,14 +63,7 @@ def _from_network(model: depth.DepthModel, source: Path, photo: Photo, notify: N
 def _from_file(
     place: Path, convention: Convention | None, source: Path, photo: Photo, notify: Notify
 ) -> Mapped:
-    if place.is_dir():
-        names = (source.stem + end for end in ("", "_depth"))
-        named = [place / (name + suffix) for name in names for suffix in depth_io.SUFFIXES]
-        itself = files.identity(source)
-        matching = [p for p in named if p.is_file() and files.identity(p) != itself]
-        if not matching:
-            raise ValueError(f"{source}: no map {source.stem}.* in {place}")
-        place = matching[0]
+    place = _beside(place, source, ("", "_depth"), "map")
     stored = depth_io.read_map(place)
     if stored.name in ("depth", "Z") and not (convention or stored.convention):
         what = f"{stored.name} is taken for disparity, greater = nearer"
@@ -90,6 +86,45 @@ def _from_file(
         sizes = f"{columns}x{rows} pixels, resized to the photograph's {width}x{height}"
         notify(f"d2f: note: {place}: {sizes}")
     return Mapped(photo, made._replace(disparity=way.pixels))
+
+
+def mask(place: Path, source: Path, photo: Photo) -> Float[np.ndarray, "h w"]:
+    """Reads what must stay sharp: the opacity of a cut-out, or a picture that is white there.
+
+    Args:
+      place: The picture, or a folder with one of the photograph's name.
+      source: The photograph's file.
+      photo: The photograph.
+
+    Returns:
+      It in [0, 1], upright, at any size.
+
+    Raises:
+      ValueError: if there is no such picture, it is in colour and opaque, of another shape than the
+        photograph, or holds nothing.
+    """
+    place = _beside(place, source, ("", "_mask"), "mask")
+    picture = image_io.read_photo(place)
+    with files.naming(place):
+        values = depth_io.grey(picture) if picture.alpha is None else picture.alpha
+        size = photo.image.shape[:2]
+        way = disparity.placed(values, size, photo.orientation, like_sensor=False)
+        if not (way.pixels > 0.5).any():
+            raise ValueError("nothing is white (or opaque) in this mask")
+    return np.ascontiguousarray(way.pixels)
+
+
+def _beside(place: Path, source: Path, ends: tuple[str, ...], what: str) -> Path:
+    """The file itself, or the one in a folder that has the photograph's name."""
+    if not place.is_dir():
+        return place
+    names = (source.stem + end for end in ends)
+    named = [place / (name + suffix) for name in names for suffix in depth_io.SUFFIXES]
+    itself = files.identity(source)
+    matching = [p for p in named if p.is_file() and files.identity(p) != itself]
+    if not matching:
+        raise ValueError(f"{source}: no {what} {source.stem}.* in {place}")
+    return matching[0]
 
 
 def _from_itself(source: Path, photo: Photo, notify: Notify) -> Mapped:

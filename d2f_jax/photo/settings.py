@@ -74,6 +74,23 @@ class Settings(MapSettings):
             "1). auto takes what is near in the middle of the map, else what the network chooses.",
         ),
     ] = "auto"
+    mask: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE|DIR",
+            help_behavior_hint="",
+            help="Cut-out of the subject, white or opaque where it is: stays sharp, and is the "
+            "focus if --focus is auto; for several photographs a folder of the same names.",
+        ),
+    ] = None
+    sharp: Annotated[
+        float,
+        arg(
+            metavar="SHARE",
+            help="How far around the focus all stays sharp: a share of the map's range, such as "
+            "0.1.",
+        ),
+    ] = 0.0
     blur: Annotated[
         str,
         arg(
@@ -83,6 +100,30 @@ class Settings(MapSettings):
             "for `d2f`.",
         ),
     ] = "1"
+    f_number: Annotated[
+        float | None,
+        arg(
+            metavar="N",
+            help_behavior_hint="",
+            help="Blur as a lens of this f-number, for maps with distances (`lens` only).",
+        ),
+    ] = None
+    focal_length: Annotated[
+        float | None,
+        arg(
+            metavar="MM",
+            help_behavior_hint="",
+            help="Focal length of that lens, instead of what the photograph's EXIF says.",
+        ),
+    ] = None
+    sensor: Annotated[
+        float | None,
+        arg(
+            metavar="MM",
+            help_behavior_hint="",
+            help="Long side of its sensor, 36 for full frame, instead of what EXIF says.",
+        ),
+    ] = None
     blades: Annotated[
         int | None,
         arg(metavar="N", help="Straight blades of the lens's iris (`lens` only); round without."),
