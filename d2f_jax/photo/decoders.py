@@ -142,10 +142,12 @@ def read_heif(data: bytes, path: Path) -> Decoded:
     if top > 255:
         pixels = np.rint(pixels * np.float32(65535 / top)).astype(np.uint16)
     gains = "tmap" in brands(data) or any("gainmap" in kind for kind in picture.info["aux"])
-    curve = picture.info.get("nclx_profile", {}).get("transfer_characteristics")
+    code = picture.info.get("nclx_profile", {})  # the numbers are of ITU-T H.273
     notes = (GAIN_MAP,) if gains else ()
-    if curve in (16, 18):  # PQ and HLG of ITU-T H.273
+    if code.get("transfer_characteristics") in (16, 18):  # PQ, HLG
         notes += ("an HDR picture, whose values are taken for those of a common one",)
+    if code.get("color_primaries") in (9, 11, 12):  # BT.2020, P3; without a profile to carry along
+        notes += ("wide colours without a profile, which are taken for sRGB",)
     return Decoded(
         pixels,
         _rgb_profile(picture.info.get("icc_profile")),

@@ -125,7 +125,8 @@ def represented(
 def _in_jpeg(data: bytes) -> OwnDepth | None:
     pictures = jpeg.pictures(data)
     first = next(pictures)
-    roots = [xmp.parse(packet) for packet in xmp.packets(first)]
+    # Broken XMP that says nothing of depth is nobody's trouble here.
+    roots = _roots(first) if _mentions(first, b"/depthmap/") else []
     gdepth = _merged(roots, _GDEPTH)
     if "Data" in gdepth:
         original = _merged(roots, _GIMAGE).get("Data")
@@ -143,7 +144,7 @@ def _in_jpeg(data: bytes) -> OwnDepth | None:
                 photo = image_io.decode(body, Path("its original"))
         return OwnDepth(_between(values, fields), "Dynamic Depth", like_sensor, photo)
     for picture in pictures:
-        fields = _merged([xmp.parse(packet) for packet in xmp.packets(picture)], _APPLE)
+        fields = _merged(_roots(picture), _APPLE) if _mentions(picture, _APPLE.encode()) else {}
         if fields.get("AuxiliaryImageType", "").lower() in ("disparity", "depth"):
             values, like_sensor = _picture(data[picture.start : picture.end])
             return OwnDepth(_scaled_by_apple(values, fields), "depth from Apple", like_sensor)
@@ -219,6 +220,14 @@ def _scaled_by_apple(values: Float[np.ndarray, "h w"], fields: Mapping[str, str]
 
 
 # --- XMP ------------------------------------------------------------------------------------------
+
+
+def _roots(picture: jpeg.Picture) -> list[Element]:
+    return [xmp.parse(packet) for packet in xmp.packets(picture)]
+
+
+def _mentions(picture: jpeg.Picture, words: bytes) -> bool:
+    return any(words in body for _, body in picture.segments)
 
 
 def _groups(root: Element, *spaces: str) -> list[dict[str, str]]:

@@ -119,6 +119,21 @@ def test_jpeg_2000(tmp_path, bits):
     np.testing.assert_allclose(photo.image, values / top, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"color_primaries": 12}, "wide colours without a profile, which are taken for sRGB"),
+        ({"transfer_characteristics": 16}, "an HDR picture, whose values are taken for those of a"),
+        ({"color_primaries": 1}, ""),
+    ],
+)
+def test_heic_of_other_colours_says_so(tmp_path, options, note):
+    data = encoded("HEIC", save_nclx_profile=True, **options)
+    notes = read_photo(written(tmp_path, "a.heic", data)).notes
+    assert " ".join(notes).startswith(note)
+    assert len(notes) == bool(note)
+
+
 # --- JPEG without its end -------------------------------------------------------------------------
 
 

@@ -103,20 +103,24 @@ def test_no_depth_is_none():
         containers.picture_bytes(PICTURE, "JPEG"),
         containers.picture_bytes(PICTURE, "AVIF"),
         containers.picture_bytes(PICTURE),
+        containers.with_xmp(
+            containers.picture_bytes(PICTURE, "JPEG"), b"<no XML", b"piece", length=9
+        ),
         b"hello",
     ):
         assert own_depth.find(data) is None
 
 
 def hostile():
-    entity = b'<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;">]><a>&c;</a>'
-    deep = b"<a>" * 500 + b"</a>" * 500
+    name = containers.GOOGLE["GDepth"].encode()
+    entity = b'<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;">]><a x="%s">&c;</a>' % name
+    deep = b"<a>" * 500 + name + b"</a>" * 500
     plain = containers.picture_bytes(PICTURE, "JPEG")
     main = containers.packet('GDepth:Near="1">', **containers.GOOGLE)
     extension = containers.packet('GDepth:Data="%s">' % ("A" * 900), **containers.GOOGLE)
     yield "entities", containers.with_xmp(plain, entity)
     yield "deep", containers.with_xmp(plain, deep)
-    yield "no XML", containers.with_xmp(plain, b"<a")
+    yield "no XML", containers.with_xmp(plain, b"<a" + name)
     yield "pieces longer than said", containers.with_xmp(plain, main, extension, length=2**32 - 1)
     yield "pieces shorter than said", containers.with_xmp(plain, main, extension, length=3)
     yield "no picture in base64", containers.with_xmp(plain, main, extension)
@@ -178,6 +182,7 @@ GOOD = {
     "gdepth": containers.gdepth(PICTURE, ramp(), original=PICTURE),
     "dynamic": containers.dynamic(PICTURE, ramp(), original=PICTURE),
     "apple": containers.apple(PICTURE, ramp()),
+    "plain": containers.picture_bytes(PICTURE, "JPEG"),
 }
 
 
