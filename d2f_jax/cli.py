@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import arg
 
 from d2f_jax import __version__
-from d2f_jax.photo.settings import Settings
+from d2f_jax.photo.settings import MapSettings, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Bokeh(Settings):
         arg(
             metavar="IMAGE [IMAGE ...]",
             help_behavior_hint="",
-            help="Photographs (JPEG, PNG, TIFF, WebP, BMP, EXR), folders of them, or patterns "
-            "such as '*.jpg'.",
+            help="Photographs (JPEG, HEIC, PNG, TIFF, WebP, AVIF, EXR and others), folders of "
+            "them, or patterns such as '*.jpg'.",
         ),
     ] = ()
     output: Annotated[
@@ -66,6 +66,25 @@ class Bokeh(Settings):
     recursive: Annotated[
         bool, arg(help_behavior_hint="", help="Look into the subfolders of folders too.")
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(MapSettings):
+    """Write the map that a photograph would be developed with, and show its range.
+
+    That is the depth in its file, else what the networks imagine; or the map that is named.
+    """
+
+    image: Annotated[tyro.conf.Positional[str], arg(metavar="IMAGE", help="A photograph.")]
+    output: Annotated[
+        str | None,
+        arg(
+            metavar="MAP",
+            help_behavior_hint="",
+            help="PNG of 16 bits or NPZ to write instead of NAME_depth.png. Both say what their "
+            "values are, and are read by --disparity.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +123,10 @@ class Evaluate:
     ] = None
 
 
-def parse(arguments: Sequence[str]) -> Bokeh | Convert | Evaluate:
+Command = Bokeh | Depth | Convert | Evaluate
+
+
+def parse(arguments: Sequence[str]) -> Command:
     """Turns the words of a command line into options.
 
     Raises:
@@ -116,6 +138,7 @@ def parse(arguments: Sequence[str]) -> Bokeh | Convert | Evaluate:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
                 Annotated[Bokeh, tyro.conf.subcommand("bokeh")]
+                | Annotated[Depth, tyro.conf.subcommand("depth")]
                 | Annotated[Convert, tyro.conf.subcommand("convert")]
                 | Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
                 prog="d2f",
@@ -131,7 +154,7 @@ def parse(arguments: Sequence[str]) -> Bokeh | Convert | Evaluate:
 
 def command() -> int:
     """Runs the words of this process; what it compiles for pictures is kept for the next one."""
-    if sys.argv[1:2] == ["bokeh"]:
+    if sys.argv[1:2] in (["bokeh"], ["depth"]):
         _keep_compiled()
     try:
         code = main()
@@ -160,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(options: Bokeh | Convert | Evaluate) -> int:
+def _run(options: Command) -> int:
     if isinstance(options, Convert):
         if options.out.resolve() in (options.stage1.resolve(), options.stage2.resolve()):
             raise ValueError(f"{options.out}: would replace a checkpoint; name another file")
@@ -181,6 +204,8 @@ def _run(options: Bokeh | Convert | Evaluate) -> int:
 
     from d2f_jax.photo import batch
 
+    if isinstance(options, Depth):
+        return batch.write_map(options.image, options, output=options.output)
     return batch.run(
         options.images,
         options,

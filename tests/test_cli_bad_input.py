@@ -30,8 +30,8 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of {bokeh, convert, evaluate}; see d2f --help"),
-        (["bokhe", "a.png"], "bokhe, a.png Available subcommands: bokeh, convert, evaluate"),
+        ([], "Expected one of {bokeh, depth, convert, evaluate}; see d2f --help"),
+        (["bokhe", "a.png"], "bokhe, a.png Available subcommands: bokeh, depth, convert, evaluate"),
         (["bokeh"], "no photographs named: d2f bokeh IMAGE"),
         (["bokeh", "a.png", "--outptu", "x"], "--outptu, x Perhaps you meant: --output FILE|DIR"),
         (["bokeh", "a.png", "--renderer", "gl"], "invalid choice 'gl' for argument '--renderer'"),
@@ -153,8 +153,8 @@ def bad_map(kind):
     ("kind", "message"),
     [
         ("constant", "the disparity map is constant (0.5)"),
-        ("nan", "m.npy: 100% of the values are NaN or infinite"),
-        ("infinite", "m.npy: 75% of the values are NaN or infinite"),
+        ("nan", "m.npy: 100% of the map has no measurement"),
+        ("infinite", "m.npy: 75% of the map has no measurement"),
         ("volume", "m.npy: one map of numbers, h x w, is needed, found array (64, 80, 3)"),
     ],
 )
@@ -170,10 +170,33 @@ def test_a_map_with_holes_or_of_another_size_is_used_with_a_notice(here, lens, c
     np.save("m.npy", values)
     assert cli.main(["bokeh", "a.png", "--disparity", "m.npy"]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "d2f: note: m.npy: 3 NaN or infinite values, filled from beside them",
+        "d2f: note: m.npy: 3 pixels without a measurement, filled from beside",
         "d2f: note: m.npy: 40x32 pixels, resized to the photograph's 80x64",
     ]
     assert np.isfinite(lens.calls[0].disparity).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((80, 64), "m.npy: 64x80 pixels have another shape than the photograph's 80x64; its sides"),
+        ((64, 64), "m.npy: 64x64 pixels have another shape than the photograph's 80x64"),
+    ],
+)
+def test_maps_of_another_shape(here, lens, capsys, shape, message):
+    np.save("m.npy", make_disparity(*shape))
+    assert message in refused(capsys, "bokeh", "a.png", "--disparity", "m.npy")
+    assert "a_bokeh.png" not in listing(here)
+
+
+def test_depth_that_does_not_say_whether_it_is_distance(here, lens, capsys):
+    np.savez("m.npz", depth=make_disparity() + 1, confidence=make_disparity())
+    assert cli.main(["bokeh", "a.png", "--disparity", "m.npz"]) == 0
+    assert "add --convention metres" in capsys.readouterr().err
+    assert cli.main(["bokeh", "a.png", "--disparity", "m.npz", "--convention", "metres"]) == 0
+    assert capsys.readouterr().err == ""
+    np.testing.assert_allclose(lens.calls[0].disparity[0, 0], 0)
+    np.testing.assert_allclose(lens.calls[1].disparity[0, 0], 1)
 
 
 @pytest.mark.parametrize("focus", ["80,0", "0,64", "-1,3"])

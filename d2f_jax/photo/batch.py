@@ -1,4 +1,4 @@
-"""`d2f bokeh`: from files to files. One bad photograph does not stop the others."""
+"""`d2f bokeh` and `d2f depth`: from files to files. One bad photograph does not stop the others."""
 
 import glob
 import os
@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import files
-from d2f_jax.photo import depth_io, develop, image_io, map_sources
-from d2f_jax.photo.settings import Settings
+from d2f_jax import files, pipeline
+from d2f_jax.photo import depth_io, develop, image_io, map_sources, renderers
+from d2f_jax.photo.disparity import DisparityOutput
+from d2f_jax.photo.settings import MapSettings, Settings
 
 _MAPS = {False: (), True: ("_defocus.png", "_radiance.png", "_mask.png", "_maps.npz")}
 
@@ -48,8 +49,12 @@ def run(
             f"{settings.disparity}: one map cannot serve {len(sources)} photographs; give a folder "
             f"of maps"
         )
-    work, map_of = develop.renderer(settings), map_sources.find(settings)
-    keep = (settings.disparity, settings.weights)
+    if settings.mask is not None and several and not settings.mask.is_dir():
+        raise ValueError(
+            f"{settings.mask}: one mask cannot serve {len(sources)} photographs; give a folder"
+        )
+    work, map_of = renderers.renderer(settings), map_sources.find(settings)
+    keep = (settings.disparity, settings.mask, settings.weights)
     targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
 
     pairs = list(zip(sources, targets, strict=True))
@@ -67,7 +72,15 @@ def run(
     with bar:
         for source, target in bar.track(pairs, description="photographs"):
             try:
-                _one(source, target, work, map_of, save_maps=save_maps, notify=console.print)
+                _one(
+                    source,
+                    target,
+                    work,
+                    map_of,
+                    settings.mask,
+                    save_maps=save_maps,
+                    notify=console.print,
+                )
             except ValueError as error:
                 if not several:
                     raise
@@ -80,6 +93,48 @@ def run(
     if failed:
         console.print(f"d2f: {failed} of {len(pairs)} photographs failed")
     return 1 if failed else 0
+
+
+def write_map(image: str, settings: MapSettings, *, output: str | None = None) -> int:
+    """Writes the map that a photograph would be developed with, and says what it is.
+
+    Without a map of any kind that is the defocus map of the networks, turned so that what they
+    keep sharp is brightest.
+
+    Args:
+      image: The photograph.
+      settings: Where its map comes from.
+      output: File to write, .png or .npz; None: NAME_depth.png beside the photograph.
+
+    Returns:
+      0.
+
+    Raises:
+      ValueError: if there is no such photograph or map, or the file cannot be written.
+    """
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    source = Path(image)
+    target = source.with_name(f"{source.stem}_depth.png") if output is None else Path(output)
+    for path in (source, settings.disparity, settings.weights, settings.depth_model):
+        if path is not None and files.identity(path) == files.identity(target):
+            raise ValueError(f"{target}: would replace {path}; name another with --output")
+    depth_io.check_written(target)
+    map_of = map_sources.find(settings)
+    photo = image_io.read_photo(source)
+    with files.naming(source):
+        develop.check_size(photo)
+    photo, made, _ = map_of(source, photo, console.print)
+    if made is None:
+        with files.naming(source):
+            made = DisparityOutput(develop.hallucinated(pipeline.load(settings.weights), photo))
+    depth_io.write_disparity(target, made.disparity, metric=made.metric)
+    low, high = made.disparity.min(), made.disparity.max()
+    unit = " 1/m" if made.metric else " on a scale of its own"
+    range_ = f"{low:.4g} to {high:.4g}{unit}, greater = nearer{map_sources.described(made)}"
+    rows, columns = made.disparity.shape
+    console.print(f"d2f: note: {target}: {columns}x{rows} pixels, {range_}")
+    print(target)
+    return 0
 
 
 def find_photographs(
@@ -162,8 +217,7 @@ def plan_targets(
         cannot be written, or lies in a folder that is missing or cannot be written.
     """
     folder = None
-    endings = [p.suffix if p.suffix.lower() in image_io.SUFFIXES else ".png" for p in sources]
-    names = [f"{p.stem}_bokeh{ending}" for p, ending in zip(sources, endings, strict=True)]
+    names = [f"{p.stem}_bokeh{image_io.result_suffix(p)}" for p in sources]
     if output is None:
         targets = [p.with_name(name) for p, name in zip(sources, names, strict=True)]
     elif Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix:
@@ -178,8 +232,9 @@ def plan_targets(
 
     taken = {files.identity(path): path for path in (*sources, *keep) if path is not None}
     for source, target in zip(sources, targets, strict=True):
-        if target.suffix.lower() not in image_io.SUFFIXES:
-            raise ValueError(f"{target}: choose an ending among {', '.join(image_io.SUFFIXES)}")
+        if target.suffix.lower() not in image_io.WRITTEN_SUFFIXES:
+            endings = ", ".join(image_io.WRITTEN_SUFFIXES)
+            raise ValueError(f"{target}: choose an ending among {endings}")
         if (target.suffix.lower() == ".exr") != (source.suffix.lower() == ".exr"):
             raise ValueError(f"{target}: EXR files come from EXR files, and only they")
         maps = [target.with_name(target.stem + end) for end in _MAPS[save_maps]]
@@ -206,19 +261,24 @@ def plan_targets(
 def _one(
     source: Path,
     target: Path,
-    work: develop.Renderer,
-    map_of: map_sources.MapSource | None,
+    work: renderers.Renderer,
+    map_of: map_sources.MapSource,
+    mask: Path | None,
     *,
     save_maps: bool,
     notify: Callable[[str], None],
 ) -> None:
     """Read, map, develop, write; a ValueError says what is wrong and with which file."""
     photo = image_io.read_photo(source)
+    for note in photo.notes:
+        notify(f"d2f: note: {source}: {note}")
     with files.naming(source):
         develop.check_size(photo)
-    disparity = None if map_of is None else map_of(source, photo, notify)
+    mapped = map_of(source, photo, notify)
+    if mask is not None:
+        mapped = mapped._replace(mask=map_sources.mask(mask, source, mapped.photo))
     with files.naming(source):
-        done = work(photo, disparity)
+        done = work(*mapped)
     if done.notice:
         notify(f"d2f: note: {source}: {done.notice}")
     if save_maps:
@@ -231,6 +291,6 @@ def _one(
 def _originals(paths: Iterable[Path]) -> list[Path]:
     """Leaves out what an earlier run wrote of others among the paths."""
     paths = list(paths)
-    results = {p.with_name(f"{p.stem}_bokeh") for p in paths}
+    results = {p.with_name(p.stem + end) for p in paths for end in ("_bokeh", "_depth")}
     results |= {p.with_name(p.name + end.split(".")[0]) for p in results for end in _MAPS[True]}
     return [p for p in paths if p.with_suffix("") not in results]

@@ -1,7 +1,6 @@
-"""Disparity maps from files, the holes in them, and maps as pictures.
+"""Depth and disparity maps from and to files, and maps as pictures.
 
-A map is `h w`, greater = nearer, on any affine scale. Pictures of integers are read as [0, 1],
-all other files as they are.
+Pictures of 8 and 16 bits are read as [0, 1], all other files as they are.
 """
 
 import io
@@ -10,30 +9,48 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import tifffile
 from jaxtyping import Float, Shaped
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from d2f_jax import files
 from d2f_jax.photo import decoders, exr, image_io
+from d2f_jax.photo.disparity import DepthMap
+from d2f_jax.photo.settings import Convention
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".npy", ".npz", ".pfm", ".exr")
 """Endings of the files that are read."""
 
+NAMES: dict[str, Convention | None] = {
+    "disparity": "disparity",
+    "inverse_depth": "inverse_depth",
+    "metric": "metres",
+    "depth": None,
+}
+"""Names of arrays that are the map when others lie beside it, and what they say of it."""
+
 
 def read_disparity(path: str | os.PathLike[str]) -> Float[np.ndarray, "h w"]:
-    """Reads a disparity map.
+    """Reads a map's values as they lie in the file; see `read_map`."""
+    return read_map(path).values
 
-    PNG (8 or 16 bit) and other grey pictures, float TIFF, NPY, NPZ (its only map, or the one named
-    "disparity"), PFM, and EXR (its only channel, or "disparity", "Y" or "Z").
+
+def read_map(path: str | os.PathLike[str]) -> DepthMap:
+    """Reads a map, and what the file says of it.
+
+    PNG (8 or 16 bit) and other grey pictures, TIFF, NPY, NPZ (its only map, or the one whose name
+    is in `NAMES`), PFM, and EXR (its only channel, "disparity", "Y" or "Z", or three equal ones).
+    Depth beside a focal length, as Depth Pro writes it, is in metres; an entry or a line of text
+    called "convention" says what else it is.
 
     Args:
       path: File to read; its ending says what it is.
 
     Returns:
-      The map as float32. Pixels without a measurement may be NaN or infinite, see `fill_holes`.
+      The map as float32. Pixels without a measurement may be NaN, infinite or 0.
 
     Raises:
       ValueError: if the file is missing, unreadable, of an unknown kind, damaged, in colour, or
@@ -41,13 +58,15 @@ def read_disparity(path: str | os.PathLike[str]) -> Float[np.ndarray, "h w"]:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    data = files.read_bytes(path)
     if suffix == ".exr":
-        files.read_bytes(path)  # missing, empty and unreadable files in our words
         with files.naming(path):
             channels = exr.read(path, max_pixels=decoders.MAX_PIXELS)
+        colours = [channels[name] for name in "RGB" if name in channels]
+        if len(colours) == 3 and all(np.array_equal(colours[0], c, True) for c in colours):
+            channels = {"Y": colours[0]}
         return _only(channels, ("disparity", "Y", "Z"), path)
     if suffix in _READERS:
-        data = files.read_bytes(path)
         try:
             arrays = _READERS[suffix](data)
         except Exception as error:  # parsers raise whatever a damaged file leads them to
@@ -56,32 +75,23 @@ def read_disparity(path: str | os.PathLike[str]) -> Float[np.ndarray, "h w"]:
                 f"{path}: not a readable {suffix[1:].upper()} map ({reason})"
             ) from error
         if arrays:
-            return _only(arrays, ("disparity",), path)
+            return _only(arrays, tuple(NAMES), path)
     elif suffix not in SUFFIXES:
         raise ValueError(f"{path}: not a map of a known kind; choose one of {', '.join(SUFFIXES)}")
-    photo = image_io.read_photo(path)
+    photo = image_io.decode(data, path)
+    with files.naming(path):
+        values = grey(photo)
+        convention, low, high = _described(data) if suffix == ".png" else (None, 0.0, 1.0)
+    if convention is None:
+        return DepthMap(values, levels=2**photo.bits - 1)
+    return DepthMap(np.float32(low) + np.float32(high - low) * values, convention)
+
+
+def grey(photo: image_io.Photo) -> Float[np.ndarray, "h w"]:
+    """Takes the one channel of a grey picture, or refuses, by a ValueError, one in colour."""
     if np.ptp(photo.image, axis=-1).max() > 0.02:  # a grey JPEG may be off by a hair
-        raise ValueError(f"{path}: a picture in colour; a disparity map has one grey channel")
+        raise ValueError("a picture in colour; a disparity map has one grey channel")
     return photo.image[..., 0]
-
-
-def fill_holes(disparity: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Fills pixels that are NaN or infinite from their row.
-
-    A hole takes the farther one of its two neighbours, as what a stereo camera cannot measure is
-    mostly background that the other eye does not see. Rows of holes take the row above (or below).
-
-    Raises:
-      ValueError: if more than half of the pixels are holes.
-    """
-    holes = ~np.isfinite(disparity)
-    if 2 * holes.sum() > holes.size:
-        raise ValueError(f"{holes.mean():.0%} of the values are NaN or infinite; half may be")
-    left, right = _carried(disparity, ~holes), _carried(disparity[:, ::-1], ~holes[:, ::-1])
-    filled = np.where(holes, np.fmin(left, right[:, ::-1]), disparity).T
-    for _ in range(2):  # downwards, then upwards
-        filled = _carried(filled, np.isfinite(filled))[:, ::-1]
-    return np.ascontiguousarray(filled.T)
 
 
 def write_map(path: str | os.PathLike[str], values: Float[np.ndarray, "h w"]) -> None:
@@ -98,23 +108,79 @@ def write_maps(path: str | os.PathLike[str], **maps: Float[np.ndarray, "..."]) -
     files.write_bytes(path, out.getvalue())
 
 
-def _carried(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Carries every known value to the right until the next one; NaN before the first."""
-    places = np.where(known, np.arange(values.shape[1]), -1)
-    places = np.maximum.accumulate(places, axis=1)
-    carried = np.take_along_axis(values, np.maximum(places, 0), axis=1)
-    return np.where(places >= 0, carried, np.nan).astype(np.float32)
+def write_disparity(
+    path: str | os.PathLike[str], disparity: Float[np.ndarray, "h w"], *, metric: bool
+) -> None:
+    """Writes a disparity map as `read_map` understands it without being told.
+
+    PNG has 16 bits from the smallest value to the largest, and both in a line of text; NPZ has the
+    values themselves.
+
+    Args:
+      path: File to write, .png or .npz.
+      disparity: The map, finite.
+      metric: Whether it is in 1/m.
+
+    Raises:
+      ValueError: for another ending, or a file that cannot be written.
+    """
+    path = check_written(path)
+    name = "inverse_depth" if metric else "disparity"
+    if path.suffix.lower() == ".npz":
+        write_maps(path, **{name: disparity})
+        return
+    low, high = float(disparity.min()), float(disparity.max())
+    steps = (disparity - low) / max(high - low, 1e-30) * 65535
+    text = PngImagePlugin.PngInfo()
+    text.add_text("convention", f"{name} {low!r} {high!r}")
+    out = io.BytesIO()
+    Image.fromarray(np.rint(steps).astype(np.uint16)).save(out, "PNG", pnginfo=text)
+    files.write_bytes(path, out.getvalue())
+
+
+def check_written(path: str | os.PathLike[str]) -> Path:
+    """Refuses, by a ValueError, files that `write_disparity` does not write."""
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".npz"):
+        raise ValueError(f"{path}: maps are written as .png (16 bit) or .npz")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: no such folder; make it or name another")
+    return path
+
+
+def _described(data: bytes) -> tuple[Convention | None, float, float]:
+    """The convention of a PNG's values, and what black and white stand for."""
+    with Image.open(io.BytesIO(data)) as picture:
+        words = str(picture.info.get("convention", "")).split()
+    if not words:
+        return None, 0.0, 1.0
+    try:
+        convention, low, high = _known(words[0]), float(words[1]), float(words[2])
+        if convention and np.isfinite(high - low):
+            return convention, low, high
+    except (IndexError, ValueError):
+        pass
+    raise ValueError("its text 'convention' is no convention with the values of black and white")
+
+
+def _known(word: str) -> Convention | None:
+    return next((known for known in get_args(Convention) if known == word), None)
 
 
 def _only(
     arrays: Mapping[str, Shaped[np.ndarray, "..."]], names: tuple[str, ...], path: Path
-) -> np.ndarray:
+) -> DepthMap:
     """Takes the one map among arrays: by name, or because there is no other."""
     maps = {name: array for name, array in arrays.items() if np.squeeze(array).ndim == 2}
     maps = {name: array for name, array in maps.items() if array.dtype.kind in "fiu"}
-    for name in (*names, *maps):
-        if name in maps and (name in names or len(maps) == 1):
-            return np.squeeze(maps[name]).astype(np.float32)
+    named = [name for name in names if name in maps] or list(maps)
+    if named[:1] and (named[0] in names or len(maps) == 1):
+        said = arrays.get("convention", np.asarray(""))
+        convention = _known(str(said)) or NAMES.get(named[0])
+        if named[0] == "depth" and "focallength_px" in arrays:
+            convention = convention or "metres"
+        values = np.squeeze(maps[named[0]]).astype(np.float32)
+        return DepthMap(values, convention, name=named[0])
     listed = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())
     raise ValueError(f"{path}: one map of numbers, h x w, is needed, found {listed or 'nothing'}")
 
@@ -156,10 +222,10 @@ def _read_pfm(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _read_tiff(data: bytes) -> dict[str, np.ndarray]:
-    """Takes floating-point pages; the integers are left to `image_io`."""
+    """Takes numbers as they are; pictures of 8 and 16 bits are left to `image_io`."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
-        if page.dtype is None or page.dtype.kind != "f":
+        if page.dtype is None or page.dtype in (np.bool_, np.uint8, np.uint16):
             return {}
         if page.imagewidth * page.imagelength * page.samplesperpixel > decoders.MAX_PIXELS:
             raise ValueError(f"{page.imagewidth}x{page.imagelength} pixels are too many")

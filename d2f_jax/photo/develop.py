@@ -4,9 +4,7 @@ Two renderers: `through_lens` follows the light of a map through an ideal lens (
 `through_d2f` takes the networks (`pipeline.D2F`), with a map in place of theirs if there is one.
 """
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +16,6 @@ from d2f_jax import budget, color, pipeline, render
 from d2f_jax.models import architectures, resize
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.image_io import Photo
-from d2f_jax.photo.settings import Settings
 from d2f_jax.render import kernels
 from d2f_jax.render.highlights import ContrastRule
 
@@ -48,6 +45,14 @@ class Blur(NamedTuple):
     in_pixels: bool = False
 
 
+class RealLens(NamedTuple):
+    """A lens on a camera: focal length [mm], f-number, and the long side of its sensor [mm]."""
+
+    focal_length: float
+    f_number: float
+    sensor: float
+
+
 class Developed(NamedTuple):
     """A finished photograph and what was computed on the way.
 
@@ -62,40 +67,6 @@ class Developed(NamedTuple):
     maps: dict[str, Shaped[np.ndarray, "..."]]
     pictures: dict[str, Float[np.ndarray, "h w"]]
     notice: str | None = None
-
-
-Renderer = Callable[[Photo, Float[np.ndarray, "h w"] | None], Developed]
-"""From a photograph and its map, if there is one, to the finished photograph."""
-
-
-def renderer(settings: Settings) -> Renderer:
-    """Chooses between lens and networks as the settings say, and reads their focus and blur.
-
-    Raises:
-      ValueError: for a focus or blur that cannot be read, options that belong to the other
-        renderer, a lens without a map, or weights that cannot be loaded.
-    """
-    focus, blur = focus_names.parse(settings.focus), parse_blur(settings.blur)
-    has_map = settings.disparity is not None or settings.depth_model is not None
-    if settings.renderer == "lens" and not has_map:
-        raise ValueError(
-            "the renderer lens needs a disparity map: add --disparity FILE or --depth-model FILE"
-        )
-    blades, restore = settings.blades, settings.restore_highlights
-    if settings.renderer == "lens" or (
-        settings.renderer == "auto" and has_map and settings.weights is None
-    ):
-        return functools.partial(
-            through_lens,
-            focus=focus,
-            blur=blur,
-            aperture=None if blades is None else kernels.Polygon(blades=blades),
-            restore_highlights=restore,
-        )
-    if blades is not None or restore:
-        raise ValueError("--blades and --restore-highlights belong to the renderer lens")
-    d2f = pipeline.load(settings.weights)
-    return functools.partial(through_d2f, d2f, focus=focus, blur=blur)
 
 
 def parse_blur(text: str) -> Blur:
@@ -123,6 +94,7 @@ def through_lens(
     blur: Blur = Blur(),  # noqa: B008 - immutable
     aperture: kernels.Aperture | None = None,
     restore_highlights: bool = False,
+    real: RealLens | None = None,
 ) -> Developed:
     """Renders at full resolution what an ideal lens would see.
 
@@ -136,6 +108,7 @@ def through_lens(
       blur: Radius of what lies the whole range of the map away from the focus.
       aperture: Opening of the lens, round when None.
       restore_highlights: Whether clipped lights get their brightness back (`highlights`).
+      real: A lens that says how much, for maps in 1/m (`focus.thin_lens_blur`); `blur` is a factor.
 
     Returns:
       The picture, and the maps "disparity" and "coc_radius" (signed, pixels, positive = nearer).
@@ -147,11 +120,20 @@ def through_lens(
     check_size(photo)
     size = photo.image.shape[:2]
     disparity = fitted(disparity, size)
-    focused = _focused(disparity, focus)
+    focused = focused_value(disparity, focus)
     low, high = np.percentile(disparity, (0.5, 99.5))
     if high <= low:  # all but a few pixels are equal
         low, high = disparity.min(), disparity.max()
     radius = blur.amount if blur.in_pixels else blur.amount * DEFAULT_RADIUS * max(size)
+    if real is not None:
+        per_dioptre = focus_names.thin_lens_blur(
+            focal_length=real.focal_length,
+            f_number=real.f_number,
+            sensor_width=real.sensor,
+            focus_distance=1 / max(focused, 1e-6),
+            image_width=max(size),
+        )
+        radius = blur.amount * per_dioptre * float(high - low)
     if radius > max(size) / 2:
         raise ValueError(
             f"a blur of {radius:.0f} px radius is wider than the picture ({size[1]}x{size[0]})"
@@ -215,7 +197,7 @@ def through_d2f(
         options["blur"] = blur.amount / default
     if disparity is not None:
         disparity = fitted(disparity, (height, width))
-        options |= {"disparity": jnp.asarray(disparity), "focus": _focused(disparity, focus)}
+        options |= {"disparity": jnp.asarray(disparity), "focus": focused_value(disparity, focus)}
     elif isinstance(focus, focus_names.Point):
         focus_names.check_inside(focus, (height, width))
         defocus = np.asarray(d2f(image, **options).defocus)
@@ -248,6 +230,19 @@ def through_d2f(
     )
 
 
+def hallucinated(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
+    """The map that the networks imagine of a photograph, 1 in focus and less behind it.
+
+    Raises:
+      ValueError: for a picture below `MIN_SIDE`.
+    """
+    done = through_d2f(d2f, photo)
+    size = photo.image.shape[:2]
+    scale = max(done.maps["defocus"].shape) / max(size)
+    defocus = fitted(done.maps["defocus"], (round(scale * size[0]), round(scale * size[1])))
+    return 1 - defocus
+
+
 def kernels_factor(config: architectures.D2FConfig, height: int, width: int) -> float:
     """What the default blur of a picture of this size multiplies the kernels with.
 
@@ -273,7 +268,8 @@ def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[
     return np.asarray(resize.bilinear(jnp.asarray(disparity)[..., None], size)[..., 0])
 
 
-def _focused(disparity: np.ndarray, focus: focus_names.Focus) -> float:
+def focused_value(disparity: Float[np.ndarray, "h w"], focus: focus_names.Focus) -> float:
+    """The value of the map that is sharp; a constant map is refused by a ValueError."""
     low, high = float(disparity.min()), float(disparity.max())
     if high - low <= 1e-6 * max(abs(low), abs(high)):
         raise ValueError(f"the disparity map is constant ({low:g}): nothing is nearer or farther")

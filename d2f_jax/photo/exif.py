@@ -32,9 +32,29 @@ def parse(data: bytes) -> Image.Exif:
     return exif
 
 
-def upright(pixels: np.ndarray, exif: Image.Exif) -> np.ndarray:
-    """Turns and mirrors `h w c` as the orientation tag says; values out of 1 to 8 do nothing."""
-    orientation = exif.get(ORIENTATION, 1)
+def orientation(exif: Image.Exif) -> int:
+    """The orientation tag, 1 to 8; 1, upright, where it is missing or says something else."""
+    value = exif.get(ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def lens(block: bytes) -> tuple[float | None, float | None]:
+    """Focal length and long side of the sensor [mm], of an EXIF block; None where it is silent.
+
+    The sensor follows from the focal length that sees the same on 36 mm.
+    """
+    try:
+        details = parse(block).get_ifd(_EXIF)
+        focal, equivalent = float(details.get(37386) or 0), float(details.get(41989) or 0)
+    except Exception:  # as above
+        return None, None
+    if not focal > 0:
+        return None, None
+    return focal, 36 * focal / equivalent if equivalent > 0 else None
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns and mirrors `h w ...` as an orientation tag says."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,16 +1,14 @@
-"""Focus that people can name, depth of any kind, and the thin lens.
+"""Focus that people can name, and the thin lens.
 
 Maps are `h w`. Everything here is plain numpy and concrete: it turns what a person says into the
 numbers `focus` and `blur` of `render.lens_blur`. Positions are pixels from the left (x) and the top
 (y).
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
-
-from d2f_jax.photo.settings import Convention
+from jaxtyping import Bool, Real
 
 
 class Point(NamedTuple):
@@ -37,65 +35,6 @@ class Distance(NamedTuple):
 
 Focus = float | Point | Box | Distance | Literal["auto", "nearest"]
 """What is sharp: a value of the map, a place in the picture, a distance, or a rule."""
-
-
-class DisparityOutput(NamedTuple):
-    """A disparity map, and what a person should be told about it (None: nothing)."""
-
-    disparity: Float[np.ndarray, "h w"]
-    notice: str | None
-
-
-def to_disparity(depth: Real[np.ndarray, "h w"], convention: Convention) -> DisparityOutput:
-    """Turns a depth map of a named kind into disparity, greater = nearer.
-
-    Args:
-      depth: The map. Not finite or, in metres, not positive values are taken for infinitely far.
-      convention: "disparity": any affine scale of inverse depth, as MiDaS and Depth Anything give
-        it; "inverse_depth": the same in 1/m, 0 is infinitely far; "metres": distance along the
-        optical axis; "near_is_dark": a picture of disparity that is dark where it is near.
-
-    Returns:
-      The map (in 1/m for "inverse_depth" and "metres"), and a notice if it is constant, or if it is
-      nearer at the top than at the bottom, which in photographs mostly means that it is inverted.
-
-    Raises:
-      ValueError: for an unknown convention, or a map without one finite value.
-    """
-    if convention not in get_args(Convention):
-        raise ValueError(
-            f"a depth convention is one of {', '.join(get_args(Convention))}, got {convention!r}"
-        )
-    depth = np.asarray(depth, np.float32)
-    finite = np.isfinite(depth)
-    if depth.ndim != 2 or not finite.any():
-        raise ValueError(f"a depth map is one plane 'h w' with finite values, got {depth.shape}")
-    if convention == "metres":
-        known = finite & (depth > 0)
-        disparity = np.where(known, 1 / np.where(known, depth, 1), 0)
-    elif convention == "near_is_dark":
-        top = depth[finite].max()
-        disparity = np.where(finite, top - np.where(finite, depth, top), 0)
-    else:
-        far = 0.0 if convention == "inverse_depth" else depth[finite].min()
-        disparity = np.where(finite, depth, far)
-    disparity = disparity.astype(np.float32)
-    return DisparityOutput(disparity, notice_about(disparity))
-
-
-def notice_about(disparity: Float[np.ndarray, "h w"]) -> str | None:
-    """Says what looks wrong with a disparity map, in one sentence; None if nothing does."""
-    low, high = np.quantile(disparity, [0.01, 0.99])
-    if disparity.max() - disparity.min() <= 1e-6 * max(1.0, abs(float(disparity.max()))):
-        return "the depth map is constant: everything will be equally sharp"
-    quarter = max(1, disparity.shape[0] // 4)
-    top, bottom = np.median(disparity[:quarter]), np.median(disparity[-quarter:])
-    if top - bottom > 0.3 * (high - low) > 0:
-        return (
-            "the depth map is nearer at the top than at the bottom: if near and far are swapped, "
-            'read it as "near_is_dark" or "metres"'
-        )
-    return None
 
 
 def at_pixel(disparity: Real[np.ndarray, "h w"], x: int, y: int) -> float:
@@ -143,7 +82,7 @@ def nearest_subject(disparity: Real[np.ndarray, "h w"], *, share: float = 0.05) 
 
 
 def at_distance(metres: float) -> float:
-    """Focus at a distance, for maps in 1/m (`to_disparity` of "metres" or "inverse_depth")."""
+    """Focus at a distance, for maps in 1/m (see `disparity.to_disparity`)."""
     if not metres > 0:
         raise ValueError(f"a focus distance is positive, got {metres} m")
     return 1 / metres

@@ -1,7 +1,7 @@
-"""Photographs from and to files: JPEG, PNG and TIFF (8 and 16 bit), WebP, BMP, float TIFF, EXR.
+"""Photographs from and to files of every kind in `KINDS`.
 
-A `Photo` holds the upright picture as float32 and what has to survive the trip: alpha, EXIF, the
-colour profile and the depth in bits. Pixels are taken as sRGB-encoded; a profile of another RGB
+A `Photo` holds the upright picture as float32 and what has to survive the trip: alpha, EXIF, XMP,
+the colour profile and the depth in bits. Pixels are taken as sRGB-encoded; a profile of another RGB
 space is carried along, not converted. EXR files, and only they, hold scene-linear values.
 """
 
@@ -18,10 +18,10 @@ import imagecodecs
 import numpy as np
 import tifffile
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from d2f_jax import files
-from d2f_jax.photo import decoders, exr
+from d2f_jax.photo import decoders, exr, xmp
 from d2f_jax.photo import exif as metadata
 
 
@@ -35,6 +35,9 @@ class Photo(NamedTuple):
       exif: EXIF block (a TIFF structure) with its orientation reset to upright, or empty.
       icc: Profile of the RGB values, or None.
       linear: Whether `image` is scene-linear (EXR).
+      xmp: XMP packet without what describes other pictures of the file, or empty.
+      orientation: The orientation tag (1 to 8) by which `image` was turned.
+      notes: What the user should know about how the file was read.
     """
 
     image: Float[np.ndarray, "h w 3"]
@@ -43,13 +46,16 @@ class Photo(NamedTuple):
     exif: bytes = b""
     icc: bytes | None = None
     linear: bool = False
+    xmp: bytes = b""
+    orientation: int = 1
+    notes: tuple[str, ...] = ()
 
 
 def read_photo(path: str | os.PathLike[str]) -> Photo:
     """Reads a photograph and turns it upright.
 
     Greyscale, palette and CMYK pictures become RGB (through their profile if they have one); of
-    several frames or pages the first is taken.
+    several frames or pages the first is taken. A JPEG may lack its last bytes.
 
     Args:
       path: A file of one of `KINDS`; its content decides which, else its ending.
@@ -62,14 +68,21 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
         larger than `decoders.MAX_PIXELS`, or if it holds values that are not finite or (float TIFF)
         lie outside [0, 1].
     """
-    path = Path(path)
-    data = files.read_bytes(path)
+    return decode(files.read_bytes(path), Path(path))
+
+
+def decode(data: bytes, path: Path) -> Photo:
+    """Does for the bytes of a file what `read_photo` does; the path is for messages, and for EXR.
+
+    Raises:
+      ValueError: as `read_photo`.
+    """
     kind = next((kind for kind in KINDS if kind.holds(data)), None)
     kind = kind or next((kind for kind in KINDS if path.suffix.lower() in kind.suffixes), None)
     try:
         if kind is None:
             raise Image.UnidentifiedImageError
-        pixels, icc, tags = kind.read(data, path)
+        decoded = kind.read(data, path)
     except decoders.Refused as error:
         raise ValueError(f"{path}: {error}") from None
     except Image.UnidentifiedImageError:
@@ -83,26 +96,30 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
             f"{path}: the picture is damaged or cut short ({reason}); make a new copy of it"
         ) from error
 
-    bits = 32 if pixels.dtype.kind == "f" else 8 * pixels.dtype.itemsize
-    pixels = metadata.upright(_scaled(pixels, path, linear=kind.linear), tags)
+    dtype, orientation = decoded.pixels.dtype, metadata.orientation(decoded.tags)
+    pixels = _scaled(decoded.pixels, path, linear=kind.linear)
+    pixels = pixels if decoded.is_upright else metadata.upright(pixels, orientation)
     alpha = pixels[..., 3] if pixels.shape[-1] == 4 else None
     height, width = pixels.shape[:2]
     return Photo(
         _aligned(pixels[..., :3]),
         None if alpha is None else np.ascontiguousarray(alpha),
-        bits,
-        metadata.cleaned(tags, (height, width)),
-        icc,
+        32 if dtype.kind == "f" else 8 * dtype.itemsize,
+        metadata.cleaned(decoded.tags, (height, width)),
+        decoded.icc,
         kind.linear,
+        xmp.cleaned(decoded.xmp),
+        orientation,
+        decoded.notes,
     )
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     """Writes a photograph; the file appears whole or not at all.
 
-    The ending decides the format. JPEG (quality 95, full colour resolution) and WebP have 8 bits;
-    PNG and TIFF keep 16, TIFF also floating point. JPEG and BMP lay
-    transparent pictures on white.
+    The ending decides the format. JPEG (quality 95, full colour resolution), WebP and AVIF have 8
+    bits; PNG and TIFF keep 16, TIFF also floating point. JPEG and BMP lay transparent pictures on
+    white.
 
     Args:
       path: File to write; an existing one is replaced.
@@ -115,10 +132,10 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     kind = next((kind for kind in KINDS if suffix in kind.suffixes), None)
-    if kind is None:
+    if kind is None or kind.write is None:
         raise ValueError(
             f"{path}: cannot write {suffix or 'a file without ending'}; choose one of "
-            f"{', '.join(SUFFIXES)}"
+            f"{', '.join(WRITTEN_SUFFIXES)}"
         )
     if photo.linear != kind.linear:
         raise ValueError(f"{path}: scene-linear pictures are written as .exr, and only they")
@@ -175,6 +192,11 @@ def _quantised(pixels: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarra
 def _write_pillow(path: Path, pixels: np.ndarray, photo: Photo, **options: Any) -> None:
     if photo.exif and options["format"] != "BMP":
         options["exif"] = b"Exif\0\0" + photo.exif
+    if photo.xmp and options["format"] == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt(_XMP_IN_PNG, photo.xmp.decode())
+    elif len(photo.xmp) < _XMP_LIMIT and options["format"] != "BMP":
+        options["xmp"] = photo.xmp
     picture = Image.fromarray(_quantised(pixels, np.uint8))
     picture.save(path, icc_profile=photo.icc, **options)
 
@@ -189,7 +211,9 @@ def _write_png(path: Path, pixels: np.ndarray, photo: Photo) -> None:
         extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc))
     if photo.exif:
         extra += _chunk(b"eXIf", photo.exif)
-    header = 8 + 25  # signature and IHDR, after which both chunks may stand
+    if photo.xmp:
+        extra += _chunk(b"iTXt", _XMP_IN_PNG.encode() + b"\0\0\0\0\0" + photo.xmp)
+    header = 8 + 25  # signature and IHDR, after which all three may stand
     path.write_bytes(data[:header] + extra + data[header:])
 
 
@@ -213,6 +237,7 @@ def _write_tiff(path: Path, pixels: np.ndarray, photo: Photo) -> None:
         predictor=True,
         extrasamples=["unassalpha"] if photo.alpha is not None else None,
         iccprofile=photo.icc,
+        extratags=[(700, "B", len(photo.xmp), photo.xmp, True)] if photo.xmp else None,
         software=False,
         metadata=None,
     )
@@ -231,7 +256,8 @@ class Kind(NamedTuple):
       suffixes: Endings of its files.
       holds: Whether bytes begin as such a file does.
       read: Decodes bytes (the path is for libraries that take no bytes).
-      write: Writes `h w 3`, or `h w 4` if it has alpha.
+      write: Writes `h w 3`, or `h w 4` if it has alpha; None if it is only read.
+      becomes: Ending of what is made of it, if it is only read.
       has_alpha: Whether it has room for opacity.
       linear: Whether its values are scene-linear.
     """
@@ -240,9 +266,19 @@ class Kind(NamedTuple):
     suffixes: tuple[str, ...]
     holds: Callable[[bytes], bool]
     read: Callable[[bytes, Path], decoders.Decoded]
-    write: Callable[[Path, np.ndarray, Photo], None]
+    write: Callable[[Path, np.ndarray, Photo], None] | None
+    becomes: str = ""
     has_alpha: bool = True
     linear: bool = False
+
+
+def result_suffix(path: Path) -> str:
+    """The ending of the result of a photograph: its own if such files are written."""
+    suffix = path.suffix.lower()
+    kind = next((kind for kind in KINDS if suffix in kind.suffixes), None)
+    if kind is None:
+        return ".png"
+    return kind.becomes or path.suffix
 
 
 def _starts(*magics: bytes) -> Callable[[bytes], bool]:
@@ -252,13 +288,18 @@ def _starts(*magics: bytes) -> Callable[[bytes], bool]:
 _JPEG = functools.partial(_write_pillow, format="JPEG", quality=95, subsampling=0)
 _WEBP = functools.partial(_write_pillow, format="WEBP", quality=95, exact=True)
 _BMP = functools.partial(_write_pillow, format="BMP")
+_AVIF = functools.partial(_write_pillow, format="AVIF", quality=90, subsampling="4:4:4")
+
+_XMP_IN_PNG = "XML:com.adobe.xmp"
+_XMP_LIMIT = 65_000
+"""JPEG has room for so many bytes; longer packets are left out, in other formats too."""
 
 KINDS = (
     Kind(
         "JPEG",
-        (".jpg", ".jpeg"),
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
         _starts(b"\xff\xd8"),
-        decoders.read_pillow,
+        decoders.read_jpeg,
         _JPEG,
         has_alpha=False,
     ),
@@ -272,11 +313,26 @@ KINDS = (
     ),
     Kind("WebP", (".webp",), lambda data: data[8:12] == b"WEBP", decoders.read_pillow, _WEBP),
     Kind("BMP", (".bmp",), _starts(b"BM"), decoders.read_pillow, _BMP, has_alpha=False),
+    Kind("AVIF", (".avif",), decoders.is_avif, decoders.read_pillow, _AVIF),
     Kind(
         "EXR", (".exr",), _starts(b"\x76\x2f\x31\x01"), decoders.read_exr, _write_exr, linear=True
     ),
+    Kind("HEIC", (".heic", ".heif", ".hif"), decoders.is_heif, decoders.read_heif, None, ".jpg"),
+    Kind("GIF", (".gif",), _starts(b"GIF8"), decoders.read_pillow, None, ".png"),
+    Kind(
+        "JPEG 2000",
+        (".jp2", ".j2k", ".jpx", ".jpf"),
+        _starts(b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51"),
+        decoders.read_jpeg2000,
+        None,
+        ".png",
+    ),
+    Kind("MPO", (".mpo",), _starts(b"\xff\xd8"), decoders.read_jpeg, None, ".jpg"),
 )
-"""Every kind that is read and written."""
+"""Every kind that is read, and how it is written. The first that fits is taken."""
 
 SUFFIXES = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
-"""Endings of the files that are read and written."""
+"""Endings of the files that are read."""
+
+WRITTEN_SUFFIXES = tuple(suffix for kind in KINDS if kind.write for suffix in kind.suffixes)
+"""Endings of the files that are written."""

@@ -1,24 +1,44 @@
-"""Where the disparity map of a photograph comes from: a file, or a depth network."""
+"""Where the map of a photograph comes from: a file, a depth network, or the photograph itself."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from d2f_jax import color, files
-from d2f_jax.photo import depth, depth_io, focus
+from d2f_jax.photo import depth, depth_io, disparity, exif, image_io, own_depth
+from d2f_jax.photo.disparity import DepthMap, DisparityOutput
 from d2f_jax.photo.image_io import Photo
-from d2f_jax.photo.settings import Convention, Settings
+from d2f_jax.photo.settings import Convention, MapSettings
 
-MapSource = Callable[[Path, Photo, Callable[[str], None]], Float[np.ndarray, "h w"]]
+Notify = Callable[[str], None]
+"""Takes a line for the user."""
+
+
+class Mapped(NamedTuple):
+    """A photograph with its map.
+
+    Attributes:
+      photo: The photograph, or the sharp one that its file held beside it.
+      map: Its map, upright and without holes, at any size; None if there is none.
+      mask: What must stay sharp, in [0, 1], upright, at any size; None if nothing must.
+    """
+
+    photo: Photo
+    map: DisparityOutput | None = None
+    mask: Float[np.ndarray, "h w"] | None = None
+
+
+MapSource = Callable[[Path, Photo, Notify], Mapped]
 """From a photograph's file, the photograph and a way to tell the user something, to its map."""
 
 
-def find(settings: Settings) -> MapSource | None:
-    """The source that the settings name; None if they name none.
+def find(settings: MapSettings) -> MapSource:
+    """The source that the settings name; without one, the depth in the photographs themselves.
 
     Raises:
       ValueError: if they name two, or a depth network that cannot be loaded.
@@ -26,45 +46,135 @@ def find(settings: Settings) -> MapSource | None:
     if settings.disparity is not None and settings.depth_model is not None:
         raise ValueError("--disparity and --depth-model both give a map: name one of them")
     if settings.disparity is not None:
-        return functools.partial(_from_file, settings.disparity, settings.convention)
+        convention = None if settings.convention == "auto" else settings.convention
+        return functools.partial(_from_file, settings.disparity, convention)
     if settings.depth_model is not None:
         return functools.partial(_from_network, depth.load_onnx(settings.depth_model))
-    return None
+    return _from_itself if settings.own_depth else lambda source, photo, notify: Mapped(photo)
 
 
-def _from_network(
-    model: depth.DepthModel, source: Path, photo: Photo, notify: Callable[[str], None]
-) -> Float[np.ndarray, "h w"]:
+def _from_network(model: depth.DepthModel, source: Path, photo: Photo, notify: Notify) -> Mapped:
     image = jnp.clip(jnp.asarray(photo.image), 0, 1)
     with files.naming(source):
-        return model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
+        values = model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
+    return Mapped(photo, DisparityOutput(values))
 
 
 def _from_file(
-    place: Path,
-    convention: Convention,
-    source: Path,
-    photo: Photo,
-    notify: Callable[[str], None],
-) -> Float[np.ndarray, "h w"]:
-    if place.is_dir():
-        named = (place / (source.stem + suffix) for suffix in depth_io.SUFFIXES)
-        itself = files.identity(source)
-        matching = [p for p in named if p.is_file() and files.identity(p) != itself]
-        if not matching:
-            raise ValueError(f"{source}: no map {source.stem}.* in {place}")
-        place = matching[0]
-    values = depth_io.read_disparity(place)
-    holes = int((~np.isfinite(values)).sum())
+    place: Path, convention: Convention | None, source: Path, photo: Photo, notify: Notify
+) -> Mapped:
+    place = _beside(place, source, ("", "_depth"), "map")
+    stored = depth_io.read_map(place)
+    if stored.name in ("depth", "Z") and not (convention or stored.convention):
+        what = f"{stored.name} is taken for disparity, greater = nearer"
+        notify(f"d2f: note: {place}: {what}; if it is distance, add --convention metres")
     with files.naming(place):
-        values = depth_io.fill_holes(values)
-        values, notice = focus.to_disparity(values, convention)
-    if notice:
-        notify(f"d2f: note: {place}: {notice}")
-    if holes:
-        notify(f"d2f: note: {place}: {holes} NaN or infinite values, filled from beside them")
-    (height, width), (rows, columns) = photo.image.shape[:2], values.shape
+        made = to_disparity(stored._replace(convention=convention or stored.convention))
+        way = disparity.placed(
+            made.disparity, photo.image.shape[:2], photo.orientation, like_sensor=False
+        )
+    if made.notice:
+        notify(f"d2f: note: {place}: {made.notice}")
+    if made.holes:
+        notify(f"d2f: note: {place}: {made.holes} pixels without a measurement, filled from beside")
+    (height, width), (rows, columns) = photo.image.shape[:2], way.pixels.shape
+    if way.pixels.shape != made.disparity.shape:
+        notify(f"d2f: note: {place}: turned like the photograph")
+    elif way.ambiguous:
+        notify(f"d2f: note: {place}: taken as upright, though the photograph was turned")
     if (height, width) != (rows, columns):
         sizes = f"{columns}x{rows} pixels, resized to the photograph's {width}x{height}"
         notify(f"d2f: note: {place}: {sizes}")
-    return values
+    return Mapped(photo, made._replace(disparity=way.pixels))
+
+
+def mask(place: Path, source: Path, photo: Photo) -> Float[np.ndarray, "h w"]:
+    """Reads what must stay sharp: the opacity of a cut-out, or a picture that is white there.
+
+    Args:
+      place: The picture, or a folder with one of the photograph's name.
+      source: The photograph's file.
+      photo: The photograph.
+
+    Returns:
+      It in [0, 1], upright, at any size.
+
+    Raises:
+      ValueError: if there is no such picture, it is in colour and opaque, of another shape than the
+        photograph, or holds nothing.
+    """
+    place = _beside(place, source, ("", "_mask"), "mask")
+    picture = image_io.read_photo(place)
+    with files.naming(place):
+        values = depth_io.grey(picture) if picture.alpha is None else picture.alpha
+        size = photo.image.shape[:2]
+        way = disparity.placed(values, size, photo.orientation, like_sensor=False)
+        if not (way.pixels > 0.5).any():
+            raise ValueError("nothing is white (or opaque) in this mask")
+    return np.ascontiguousarray(way.pixels)
+
+
+def _beside(place: Path, source: Path, ends: tuple[str, ...], what: str) -> Path:
+    """The file itself, or the one in a folder that has the photograph's name."""
+    if not place.is_dir():
+        return place
+    names = (source.stem + end for end in ends)
+    named = [place / (name + suffix) for name in names for suffix in depth_io.SUFFIXES]
+    itself = files.identity(source)
+    matching = [p for p in named if p.is_file() and files.identity(p) != itself]
+    if not matching:
+        raise ValueError(f"{source}: no {what} {source.stem}.* in {place}")
+    return matching[0]
+
+
+def _from_itself(source: Path, photo: Photo, notify: Notify) -> Mapped:
+    """Uses the depth in a photograph's file; what cannot be used is said, and done without."""
+    try:
+        found = own_depth.find(files.read_bytes(source))
+        if found is None:
+            return Mapped(photo)
+        made = to_disparity(found.map)
+        if made.disparity.min() == made.disparity.max():
+            raise ValueError("the depth inside is the same everywhere")
+        turn = functools.partial(disparity.placed, orientation=photo.orientation)
+        size = photo.image.shape[:2]
+        way = turn(made.disparity, size, like_sensor=found.like_sensor)
+        if found.original is not None and found.original.image.size >= photo.image.size:
+            like_sensor = found.original.orientation == 1
+            image = turn(found.original.image, size, like_sensor=like_sensor).pixels
+            tags = exif.cleaned(exif.parse(photo.exif), image.shape[:2])
+            photo = photo._replace(image=np.ascontiguousarray(image), exif=tags, alpha=None)
+    except ValueError as error:
+        notify(f"d2f: note: {source}: {error}")
+        return Mapped(photo)
+    rows, columns = way.pixels.shape
+    used = f"{found.kind} used, {columns}x{rows} pixels{described(made)}"
+    also = "" if found.original is None else ", with the sharp original"
+    notify(f"d2f: note: {source}: {used}{also} (--no-own-depth does without)")
+    return Mapped(photo, made._replace(disparity=way.pixels))
+
+
+def described(made: DisparityOutput) -> str:
+    """The range of a map in 1/m in words; nothing for others."""
+    if not made.metric:
+        return ""
+    low, high = (float(value) for value in (made.disparity.min(), made.disparity.max()))
+    far = f"{1 / low:.3g} m" if low > 1e-6 else "infinity"
+    return f", {1 / high:.3g} m to {far}" if high > 1e-6 else ""
+
+
+def to_disparity(stored: DepthMap) -> DisparityOutput:
+    """Turns a stored map into disparity by its convention, or as disparity if it has none.
+
+    The steps of pictures of 8 bits are smoothed (`disparity.without_steps`).
+
+    Raises:
+      ValueError: as `disparity.to_disparity`.
+    """
+    convention = stored.convention or "disparity"
+    values = stored.values
+    if convention == "millimetres":  # counted, where others are shares of the whole
+        values = np.rint(values * stored.levels) if stored.levels > 1 else values
+    if stored.levels == 255:
+        values = disparity.without_steps(values)
+    return disparity.to_disparity(values, convention)

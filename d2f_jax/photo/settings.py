@@ -1,4 +1,4 @@
-"""What a person decides about one photograph, in the words of the command's options.
+"""What a person decides about photographs, in the words of the command's options.
 
 Nothing heavy is imported here: the command reads its words with it before anything else.
 """
@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-Convention = Literal["disparity", "inverse_depth", "metres", "near_is_dark"]
-"""Kinds of depth map, see `focus.to_disparity`."""
+Convention = Literal["disparity", "inverse_depth", "metres", "millimetres", "near_is_dark"]
+"""Kinds of depth map, see `disparity.to_disparity`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a photograph is developed; the same for every photograph of a run."""
+class MapSettings:
+    """Where the map of a photograph comes from."""
 
     weights: Annotated[
         Path | None,
@@ -44,12 +44,26 @@ class Settings:
         ),
     ] = None
     convention: Annotated[
-        Convention,
+        Literal["auto", Convention],
         arg(
             help="What the values of --disparity are: inverse depth on any scale, inverse depth in "
-            "1/m, distance in metres, or a picture that is dark where it is near."
+            "1/m, distance in metres or millimetres (0 = not measured), or a picture that is dark "
+            "where it is near; auto is what the file says, else disparity."
         ),
-    ] = "disparity"
+    ] = "auto"
+    own_depth: Annotated[
+        bool,
+        arg(
+            help_behavior_hint="",
+            help="Do not use the depth that phones put into a photograph's file.",
+        ),
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MapSettings):
+    """How a photograph is developed; the same for every photograph of a run."""
+
     focus: Annotated[
         str,
         arg(
@@ -60,6 +74,23 @@ class Settings:
             "1). auto takes what is near in the middle of the map, else what the network chooses.",
         ),
     ] = "auto"
+    mask: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE|DIR",
+            help_behavior_hint="",
+            help="Cut-out of the subject, white or opaque where it is: stays sharp, and is the "
+            "focus if --focus is auto; for several photographs a folder of the same names.",
+        ),
+    ] = None
+    sharp: Annotated[
+        float,
+        arg(
+            metavar="SHARE",
+            help="How far around the focus all stays sharp: a share of the map's range, such as "
+            "0.1.",
+        ),
+    ] = 0.0
     blur: Annotated[
         str,
         arg(
@@ -69,6 +100,30 @@ class Settings:
             "for `d2f`.",
         ),
     ] = "1"
+    f_number: Annotated[
+        float | None,
+        arg(
+            metavar="N",
+            help_behavior_hint="",
+            help="Blur as a lens of this f-number, for maps with distances (`lens` only).",
+        ),
+    ] = None
+    focal_length: Annotated[
+        float | None,
+        arg(
+            metavar="MM",
+            help_behavior_hint="",
+            help="Focal length of that lens, instead of what the photograph's EXIF says.",
+        ),
+    ] = None
+    sensor: Annotated[
+        float | None,
+        arg(
+            metavar="MM",
+            help_behavior_hint="",
+            help="Long side of its sensor, 36 for full frame, instead of what EXIF says.",
+        ),
+    ] = None
     blades: Annotated[
         int | None,
         arg(metavar="N", help="Straight blades of the lens's iris (`lens` only); round without."),
@@ -80,7 +135,8 @@ class Settings:
     renderer: Annotated[
         Literal["auto", "lens", "d2f"],
         arg(
-            help="`lens` follows the light through an ideal lens and needs a disparity map, `d2f` "
-            "are the networks; `auto` is `lens` with a map and without weights."
+            help="`lens` follows the light through an ideal lens and needs a map, in the "
+            "photograph's file or brought; `d2f` are the networks; `auto` is `lens` with a map and "
+            "without weights."
         ),
     ] = "auto"

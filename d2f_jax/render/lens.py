@@ -43,8 +43,8 @@ def lens_blur(
 
     Args:
       image: All-in-focus image; unsigned integers count by their range.
-      disparity: Inverse depth in any affine scale, larger = nearer. `focus.to_disparity` makes it
-        of other kinds of depth.
+      disparity: Inverse depth in any affine scale, larger = nearer. `photo.disparity` makes it of
+        other kinds of depth.
       focus: Disparity that is in focus; one number, or one for each image of the batch.
       blur: Radius of the circle of confusion per unit of disparity, >= 0 [px]; like `focus`.
       aperture: Opening of the lens, e.g. `kernels.Polygon(blades=6)`; a circle when None.

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from d2f_jax.photo import depth_io
+from d2f_jax.photo import depth_io, map_sources
 
 RAMP = np.linspace(0, 1, 35, dtype=np.float32).reshape(5, 7)
 
@@ -144,29 +144,82 @@ def test_no_bytes_lead_to_anything_but_a_value_error(tmp_path_factory, suffix, d
         depth_io.read_disparity(path)
 
 
-def test_holes_take_the_farther_neighbour_of_their_row():
-    nan = np.nan
-    holed = np.array(
-        [
-            [nan, nan, nan, nan],
-            [9, nan, np.inf, 3],
-            [nan, 5, 6, -np.inf],
-            [1, 2, 3, 4],
-            [nan, nan, 7, 8],
-        ],
-        np.float32,
-    )
-    expected = [[9, 3, 3, 3], [9, 3, 3, 3], [5, 5, 6, 6], [1, 2, 3, 4], [7, 7, 7, 8]]
-    np.testing.assert_array_equal(depth_io.fill_holes(holed), expected)
+MM = np.rint(1000 + 4000 * RAMP).astype(np.uint16)
 
 
-def test_a_map_without_holes_stays():
-    np.testing.assert_array_equal(depth_io.fill_holes(RAMP), RAMP)
+@pytest.mark.parametrize("name", ["16.png", "a.npy", "16.tif", "32.tif", "signed.tif"])
+def test_millimetres_are_counted(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, MM)
+    elif name == "16.png":
+        Image.fromarray(MM).save(path)
+    else:
+        dtype = {"16.tif": np.uint16, "32.tif": np.uint32, "signed.tif": np.int16}[name]
+        tifffile.imwrite(path, MM.astype(dtype))
+    made = map_sources.to_disparity(depth_io.read_map(path)._replace(convention="millimetres"))
+    np.testing.assert_allclose(made.disparity, 1000 / MM, rtol=1e-6)
 
 
-def test_a_map_of_holes_is_refused():
-    with pytest.raises(ValueError, match="100% of the values are NaN or infinite"):
-        depth_io.fill_holes(RAMP * np.nan)
+def saved(path, **arrays):
+    np.savez(path, **arrays)
+    return depth_io.read_map(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "convention"),
+    [
+        ("depth", None),
+        ("disparity", "disparity"),
+        ("inverse_depth", "inverse_depth"),
+        ("metric", "metres"),
+    ],
+)
+def test_the_map_has_a_name_among_other_arrays(tmp_path, name, convention):
+    stored = saved(tmp_path / "a.npz", confidence=np.ones_like(RAMP), **{name: RAMP})
+    np.testing.assert_array_equal(stored.values, RAMP)
+    assert (stored.convention, stored.name) == (convention, name)
+
+
+def test_what_files_say_of_their_numbers(tmp_path):
+    path = tmp_path / "a.npz"
+    assert saved(path, depth=RAMP, focallength_px=700).convention == "metres"
+    assert saved(path, depth=RAMP, convention="millimetres").convention == "millimetres"
+    assert saved(path, disparity=RAMP, convention="inverse_depth").convention == "inverse_depth"
+    assert saved(path, depth=RAMP, convention="furlongs").convention is None
+    assert saved(path, whatever=RAMP).convention is None
+
+
+def test_maps_are_written_with_what_they_are(tmp_path):
+    values = 7 * RAMP - 2
+    for metric, convention in ((True, "inverse_depth"), (False, "disparity")):
+        for name in ("a.png", "a.npz"):
+            depth_io.write_disparity(tmp_path / name, values, metric=metric)
+            stored = depth_io.read_map(tmp_path / name)
+            assert stored.convention == convention
+            np.testing.assert_allclose(stored.values, values, atol=7.1 / 65535 / 2)
+    for name in ("a.tif", "none/a.png"):
+        with pytest.raises(ValueError, match=r"written as \.png|no such folder"):
+            depth_io.write_disparity(tmp_path / name, values, metric=True)
+
+
+@pytest.mark.parametrize("words", ["furlongs 0 1", "metres", "metres 0 inf", "metres a b"])
+def test_a_text_that_is_no_convention_is_refused(tmp_path, words):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("convention", words)
+    Image.fromarray(MM).save(tmp_path / "a.png", pnginfo=text)
+    with pytest.raises(ValueError, match=r"a.png: its text 'convention' is no convention"):
+        depth_io.read_map(tmp_path / "a.png")
+
+
+def test_three_equal_channels_of_an_exr_are_one_map(tmp_path):
+    values = RAMP.copy()
+    values[0, 0] = np.nan
+    exr(tmp_path / "a.exr", R=values, G=values.copy(), B=values.copy())
+    np.testing.assert_array_equal(depth_io.read_disparity(tmp_path / "a.exr"), values)
+    exr(tmp_path / "a.exr", R=values, G=values.copy(), B=RAMP)
+    with pytest.raises(ValueError, match="one map of numbers"):
+        depth_io.read_disparity(tmp_path / "a.exr")
 
 
 def test_maps_are_written_as_pictures_and_numbers(tmp_path):

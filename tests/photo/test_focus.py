@@ -6,25 +6,6 @@ from d2f_jax.photo import focus
 RAMP = np.linspace(0, 1, 30 * 40, dtype=np.float32).reshape(30, 40)
 
 
-def test_conventions_agree_on_what_is_near():
-    metres = np.asarray([[4.0, 2.0], [1.0, np.inf]], np.float32)
-    expected = [[0.25, 0.5], [1, 0]]
-    np.testing.assert_allclose(focus.to_disparity(metres, "metres").disparity, expected)
-    dark = focus.to_disparity(1 - np.asarray(expected, np.float32), "near_is_dark").disparity
-    np.testing.assert_allclose(dark, expected)
-    same = np.asarray(expected, np.float32)
-    for name in ("disparity", "inverse_depth"):
-        np.testing.assert_allclose(focus.to_disparity(same, name).disparity, expected)
-    with pytest.raises(ValueError, match="finite values"):
-        focus.to_disparity(np.full((2, 2), np.nan, np.float32), "metres")
-
-
-def test_constant_and_inverted_maps_are_noticed():
-    assert focus.to_disparity(RAMP, "disparity").notice is None
-    assert "near and far are swapped" in str(focus.to_disparity(RAMP[::-1], "disparity").notice)
-    assert "constant" in str(focus.to_disparity(np.full((9, 9), 2.0), "metres").notice)
-
-
 def test_focus_is_read_as_people_write_it():
     assert focus.resolve(" 0.25 ", RAMP) == 0.25
     assert focus.resolve("2.5m", RAMP) == pytest.approx(0.4)

@@ -6,6 +6,7 @@ import imagecodecs
 import jax
 import numpy as np
 import OpenEXR
+import pillow_heif
 import pytest
 import tifffile
 from hypothesis import given, settings
@@ -28,7 +29,10 @@ def scene(height=24, width=32, channels=3, seed=0):
 
 def bytes_of(picture, format, **options):
     out = io.BytesIO()
-    picture.save(out, format, **options)
+    if format == "HEIF":
+        pillow_heif.from_pillow(picture).save(out)
+    else:
+        picture.save(out, format, **options)
     return out.getvalue()
 
 
@@ -222,6 +226,10 @@ GOOD = {
     "16.png": imagecodecs.png_encode(as_16bit(scene(64, 64))),
     "a.tif": bytes_of(Image.fromarray(as_8bit(scene(64, 64))), "TIFF", compression="tiff_lzw"),
     "a.webp": bytes_of(Image.fromarray(as_8bit(scene(64, 64))), "WEBP"),
+    "a.heic": bytes_of(Image.fromarray(as_8bit(scene(64, 64))), "HEIF"),
+    "a.avif": bytes_of(Image.fromarray(as_8bit(scene(64, 64))), "AVIF"),
+    "a.gif": bytes_of(Image.fromarray(as_8bit(scene(64, 64))), "GIF"),
+    "a.jp2": bytes_of(Image.fromarray(as_8bit(scene(64, 64))), "JPEG2000"),
 }
 BAD = {
     "text.jpg": (b"hello, this is no picture\n", "not a picture of a known kind"),
@@ -231,6 +239,10 @@ BAD = {
     "half16.png": (GOOD["16.png"][: len(GOOD["16.png"]) // 2], "damaged or cut short"),
     "half.tif": (GOOD["a.tif"][: len(GOOD["a.tif"]) // 2], "damaged or cut short"),
     "half.webp": (GOOD["a.webp"][: len(GOOD["a.webp"]) // 2], "damaged or cut short"),
+    "half.heic": (GOOD["a.heic"][: len(GOOD["a.heic"]) // 2], "damaged or cut short"),
+    "half.avif": (GOOD["a.avif"][: len(GOOD["a.avif"]) // 2], "damaged or cut short|not a picture"),
+    "half.gif": (GOOD["a.gif"][: len(GOOD["a.gif"]) // 2], "damaged or cut short"),
+    "half.jp2": (GOOD["a.jp2"][: len(GOOD["a.jp2"]) // 2], "damaged or cut short"),
     "bomb.png": (bomb(8), "pixels"),
     "bomb16.png": (bomb(16), "32768x32768 pixels, more than the 134 million allowed"),
     "bomb.tif": (tiff_bomb(), "32769x32769 pixels"),
