@@ -31,3 +31,6 @@ Kernels = Float[Array, "n k k"] | Float[np.ndarray, "n k k"]
 Padding = Literal["reflect", "edge", "zero"]
 LayerOrder = Literal["released", "printed", "depth"]
 Encoding = Literal["srgb", "linear"]
+
+Scalar = Array | float | int
+"""A number, which may be traced."""

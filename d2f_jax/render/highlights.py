@@ -10,11 +10,11 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from d2f_jax import color
 from d2f_jax.render.inpaint import local_maximum, push_pull
+from d2f_jax.types import Scalar
 
 
 @runtime_checkable
@@ -40,8 +40,8 @@ class ContrastRule:
       limit: Largest gain, which lights in the dark receive.
     """
 
-    threshold: ArrayLike = 0.98
-    limit: ArrayLike = 8.0
+    threshold: Scalar = 0.98
+    limit: Scalar = 8.0
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
         """Gain of an encoded picture."""
@@ -64,8 +64,8 @@ class GainRule:
       gain: Factor at 1.
     """
 
-    threshold: ArrayLike = 0.98
-    gain: ArrayLike = 4.0
+    threshold: Scalar = 0.98
+    gain: Scalar = 4.0
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 1"]:
         """Gain of an encoded picture."""
@@ -88,10 +88,10 @@ class PowerRule:
       elsewhere: Weight of all other pixels.
     """
 
-    alpha: ArrayLike = 3.0
-    beta: ArrayLike = 5.0
-    threshold: ArrayLike = 0.99
-    elsewhere: ArrayLike = 0.5
+    alpha: Scalar = 3.0
+    beta: Scalar = 5.0
+    threshold: Scalar = 0.99
+    elsewhere: Scalar = 0.5
 
     def __call__(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
         """Gain of an encoded picture."""
@@ -99,7 +99,7 @@ class PowerRule:
         return jnp.where(highlight, self.alpha * image**self.beta / self.elsewhere, 1.0)
 
 
-def _ramp(value: Array, threshold: ArrayLike) -> Array:
+def _ramp(value: Array, threshold: Scalar) -> Array:
     """0 up to the threshold, 1 at white, smooth between."""
     x = jnp.clip((value - threshold) / (1 - threshold), 0.0, 1.0)
     return x * x * (3 - 2 * x)

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.ndimage import map_coordinates
-from jax.typing import ArrayLike
 from jaxtyping import Float
+
+from d2f_jax.types import Scalar
 
 
 def growing_sizes(layers: int = 15, largest: int = 69) -> tuple[int, ...]:
@@ -169,12 +170,12 @@ class Polygon:
         points to the right.
     """
 
-    blades: ArrayLike = 6
-    roundness: ArrayLike = 0.0
-    rotation: ArrayLike = 0.0
+    blades: Scalar = 6
+    roundness: Scalar = 0.0
+    rotation: Scalar = 0.0
 
     def __post_init__(self):
-        if not (_within(self.blades, 3, np.inf) and _within(self.roundness, 0, 1)):
+        if not (_within(self.blades, 3.0, math.inf) and _within(self.roundness, 0.0, 1.0)):
             raise ValueError(
                 f"a polygon needs 3 blades or more and a roundness in [0, 1], "
                 f"got blades={self.blades}, roundness={self.roundness}"
@@ -195,10 +196,10 @@ class Polygon:
 class Ring:
     """The opening of a mirror lens; `inner` is the radius of the dark middle, in [0, 1)."""
 
-    inner: ArrayLike = 0.5
+    inner: Scalar = 0.5
 
     def __post_init__(self):
-        if not _within(self.inner, 0, math.nextafter(1, 0)):
+        if not _within(self.inner, 0.0, math.nextafter(1, 0)):
             raise ValueError(f"the inner radius of a ring is in [0, 1), got {self.inner}")
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
@@ -213,10 +214,10 @@ class Squeeze:
     """Another opening made narrower: `ratio` is width over height (0.5: an anamorphic lens)."""
 
     aperture: Aperture = Circle()
-    ratio: ArrayLike = 0.5
+    ratio: Scalar = 0.5
 
     def __post_init__(self):
-        if not _within(self.ratio, math.nextafter(0, 1), 1):
+        if not _within(self.ratio, math.nextafter(0, 1), 1.0):
             raise ValueError(f"the ratio of a squeezed aperture is in (0, 1], got {self.ratio}")
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
@@ -235,7 +236,7 @@ class Vignetted:
     """
 
     aperture: Aperture = Circle()
-    shift: tuple[ArrayLike, ArrayLike] = (0.0, 0.0)
+    shift: tuple[Scalar, Scalar] = (0.0, 0.0)
 
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
         """Transmission at points of the lens."""
@@ -306,9 +307,9 @@ def lens_kernel(
     return jnp.where(radius == 0, centre, kernel / jnp.sum(kernel))
 
 
-def _within(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> bool:
+def _within(value: Scalar, low: float, high: float) -> bool:
     """Whether a number lies in a range; arrays, which may be traced, are not looked at."""
-    return not isinstance(value, int | float) or bool(low <= value <= high)
+    return not isinstance(value, int | float) or low <= value <= high
 
 
 def _inside(depth: Array, softness: Array) -> Array:

@@ -171,8 +171,8 @@ def _largest_radius(disparity: Array, focus: Array, blur: Array) -> float:
             "disparity, focus or blur are traced by jit, vmap or grad: the layers depend on it"
         )
     lowest, highest = arrays.extent(disparity)
-    focus, blur = np.asarray(focus), np.asarray(blur)
-    largest = float(np.max(blur * np.maximum(highest - focus, focus - lowest)))
+    away = np.maximum(highest - np.asarray(focus), np.asarray(focus) - lowest)
+    largest = float(np.max(np.asarray(blur) * away))
     size = disparity.shape[-2:]
     if largest > max(size):
         raise ValueError(

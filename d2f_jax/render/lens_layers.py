@@ -192,7 +192,7 @@ def blur_layers(
         )
         far_free.append(free)
     light = convolution.unpack(laid.light, 3)
-    if levels:
+    if found is not None:
 
         def with_lights():
             near = [finer(free, halvings, 0) for halvings, free in near_free]
@@ -412,4 +412,4 @@ def _crop(scene: _Scene, margin: int, halvings: int, sizes: list[tuple[int, int]
         return extend(array[..., cut : cut + height, cut : cut + width], 0, size=whole)
 
     extent = scene.extent and tuple(-(-n // block) + 2 * own for n in scene.extent)
-    return _Scene(*map(crop, scene[:3]), extent)
+    return _Scene(crop(scene.planes), crop(scene.layer), crop(scene.reach), extent)
