@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float, Shaped
 
 from d2f_jax import color
-from d2f_jax.render import arrays, lens_layers
+from d2f_jax.render import arrays, ladder, lens_layers
 from d2f_jax.render.highlights import HighlightRule
 from d2f_jax.render.kernels import Aperture, Circle
 from d2f_jax.types import Encoding
@@ -104,7 +104,7 @@ def lens_blur(
         Circle() if aperture is None else _argument(aperture),
         cat_eye or None,
         None if highlights is None else _argument(highlights),
-        levels=lens_layers.levels_for(largest),
+        levels=ladder.levels_for(largest),
         encoding=encoding,
         layer_batch=layer_batch,
         tile=tile,

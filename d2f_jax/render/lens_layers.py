@@ -6,7 +6,7 @@ layers before it. Coverage follows two rules. Parts of one surface cover disjoin
 so that neighbouring layers add up; whatever is separated by a step in depth is hidden
 independently, so that a far layer is dimmed by the coverage in front of it.
 
-The layers form a fixed ladder, the same on both sides of the focus: up to `FINE_RADIUS` px at full
+The layers form a fixed ladder (`ladder`), the same on both sides of the focus: up to 8 px at full
 size, up to four times that at half size, again four times that at an eighth, ... (levels). What is
 compiled depends on the number of levels alone, not on focus, blur or map. Small lights, whose discs
 would lose their rims at a smaller size, are added at full size with their own radius (`lights`).
@@ -16,7 +16,6 @@ Layers are numbered by a signed index, 0 in focus.
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -25,47 +24,15 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from d2f_jax.render import convolution, lights
+from d2f_jax.render import convolution, ladder, lights
 from d2f_jax.render.inpaint import Extent, double, halve, local_maximum, push_pull
 from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
 from d2f_jax.render.tiles import over_tiles
-
-FINE_RADIUS = 8
-"""Largest radius of the layers at full size [px]."""
-
-_FINE = (0.0, 1.0, 2.0, 3.0, 4.3, 6.0, 8.0)  # radii at full size, on one side [px]
-_COARSE = (5.0, 6.0, 7.0, 8.0, 10.0, 12.7, 16.0)  # of each level, in its own pixels
 
 _CONNECTED = 4  # layers that may belong to one surface at a place; more is a step in depth
 _TILE_OVERLAP = 32  # pixels
 _RING = 2  # pixels of a level around the picture, for the interpolation to the next level
 _NOTHING = 1e-6  # coverage below is none
-
-
-def levels_for(radius: float) -> int:
-    """Number of coarser levels that hold circles up to a radius [px]."""
-    return max(0, math.ceil(math.log2(max(radius, 1.0) / FINE_RADIUS) / 2 - 1e-6))
-
-
-def ladder(levels: int) -> tuple[float, ...]:
-    """Radii of the layers on one side of the focus, from 0 [px]."""
-    coarse = (own * 2 ** _halvings(level) for level in range(1, levels + 1) for own in _COARSE)
-    return (*_FINE, *coarse)
-
-
-def _margin(halvings: int) -> int:
-    """Pixels of a level that its layers look at around the picture, in whole blocks of 8."""
-    return 24 if halvings else 16
-
-
-def _halvings(level: int) -> int:
-    """How often the picture is halved for a level."""
-    return max(0, 2 * level - 1)
-
-
-def canvas_margin(levels: int) -> int:
-    """Pixels that `blur_layers` takes around the picture."""
-    return _margin(_halvings(levels)) * 2 ** _halvings(levels)
 
 
 def blur(
@@ -87,14 +54,14 @@ def blur(
         its last.
       size: Where the picture ends, if rows and columns follow that repeat its border; may be
         traced, so that pictures of several sizes share what is compiled.
-      levels: Coarser levels, from `levels_for`.
+      levels: Coarser levels, from `ladder.levels_for`.
       aperture: Opening of the lens.
       cat_eye: Shift of the second rim in the corners, in radii of the opening; None for no rim.
       layer_batch: Layers blurred at a time.
       tile: Side of a tile [px], None for one piece.
     """
     whole = (coc_radius.shape[-2], coc_radius.shape[-1])
-    margin = canvas_margin(levels)
+    margin = ladder.canvas_margin(levels)
     canvases = (extend(jnp.moveaxis(radiance, -1, -3), margin), extend(coc_radius, margin))
     layers = functools.partial(blur_layers, levels=levels, layer_batch=layer_batch)
     if tile is None and cat_eye is None:
@@ -142,7 +109,7 @@ def blur_layers(
     """Blurs an extended picture by its map of radii.
 
     Args:
-      radiance: Linear light, extended by `canvas_margin` on all sides.
+      radiance: Linear light, extended by `ladder.canvas_margin` on all sides.
       coc_radius: Signed circle-of-confusion radius [px], extended alike.
       levels: Coarser levels of the ladder.
       aperture: Opening of the lens.
@@ -152,11 +119,11 @@ def blur_layers(
     Returns:
       The blurred picture without the margin.
     """
-    radii = np.asarray(ladder(levels), coc_radius.dtype)
-    margin = canvas_margin(levels)
+    radii = np.asarray(ladder.radii(levels), coc_radius.dtype)
+    margin = ladder.canvas_margin(levels)
     layer = _layer_of(coc_radius, radii)
     batch, (height, width) = layer.shape[:-2], (n - 2 * margin for n in layer.shape[-2:])
-    sizes = [(-(-height // 2**n), -(-width // 2**n)) for n in range(_halvings(levels) + 1)]
+    sizes = [(-(-height // 2**n), -(-width // 2**n)) for n in range(ladder.halvings(levels) + 1)]
     ones = jnp.ones_like(radiance[..., :1, :, :])
     found, dimmed = _find_lights(radiance, coc_radius, layer) if levels else (None, radiance)
     scene = _Scene(
@@ -170,19 +137,24 @@ def blur_layers(
     laid = _nothing(batch, sizes[-1], scene.planes)
     near_free, far, far_free = [], [], []
     for level in range(levels, 0, -1):
-        first = len(_FINE) + (level - 1) * len(_COARSE)
-        nearest = np.arange(first + len(_COARSE) - 1, first - 1, -1)
-        part = _crop(scene, margin, _halvings(level), sizes)
+        first = len(ladder.FINE) + (level - 1) * len(ladder.COARSE)
+        nearest = np.arange(first + len(ladder.COARSE) - 1, first - 1, -1)
+        part = _crop(scene, margin, ladder.halvings(level), sizes)
         layers = _blurred_layers(
-            part, np.append(nearest, -nearest[::-1]), radii, _halvings(level), aperture, layer_batch
+            part,
+            np.append(nearest, -nearest[::-1]),
+            radii,
+            ladder.halvings(level),
+            aperture,
+            layer_batch,
         )
-        laid, free = jax.lax.scan(_lay, laid, layers[: len(_COARSE)])
-        laid = finer(laid, _halvings(level), _halvings(level - 1))
-        near_free.append((_halvings(level), free))
-        far.insert(0, (_halvings(level), layers[len(_COARSE) :]))
+        laid, free = jax.lax.scan(_lay, laid, layers[: len(ladder.COARSE)])
+        laid = finer(laid, ladder.halvings(level), ladder.halvings(level - 1))
+        near_free.append((ladder.halvings(level), free))
+        far.insert(0, (ladder.halvings(level), layers[len(ladder.COARSE) :]))
 
     laid = _lay_fine(
-        _crop(scene, margin, 0, sizes), laid, radii[: len(_FINE)], aperture, layer_batch
+        _crop(scene, margin, 0, sizes), laid, radii[: len(ladder.FINE)], aperture, layer_batch
     )
     for halvings, layers in far:
         laid, free = jax.lax.scan(
@@ -206,7 +178,7 @@ def blur_layers(
 
 def _find_lights(radiance, coc_radius, layer):
     """The lights that the coarser layers would lose, and the picture without them."""
-    coarse = jnp.clip(jnp.abs(layer) - len(_FINE) + 1, 0.0, 1.0)
+    coarse = jnp.clip(jnp.abs(layer) - len(ladder.FINE) + 1, 0.0, 1.0)
     strength, find = lights.strength, lights.find
     for _ in layer.shape[:-2]:
         strength, find = jax.vmap(strength), jax.vmap(find)
@@ -224,7 +196,7 @@ def _find_lights(radiance, coc_radius, layer):
 
 def _discs(found, free, radii, margin, aperture):
     """Light of the discs of `found`, seen through what leaves each coarser layer `free`."""
-    step = jnp.abs(_layer_of(found.radius, radii)) - len(_FINE)
+    step = jnp.abs(_layer_of(found.radius, radii)) - len(ladder.FINE)
     count = free.shape[-3] // 2
     step = jnp.clip(step, 0, count - 1)
     step = jnp.where(found.radius > 0, count - 1 - step, count + step)
@@ -361,7 +333,7 @@ def _blurred_layer(scene, index, radius, *, halvings, aperture):
         planes = blurred(planes)
     else:  # one of them is in focus
         planes = jax.lax.cond(radius == 0, lambda planes: planes, blurred, planes)
-    edge = _margin(halvings) - _RING
+    edge = ladder.margin(halvings) - _RING
     return planes[..., edge:-edge, edge:-edge]
 
 
@@ -403,7 +375,7 @@ def _surface_reach(layer: Array, coc_radius: Array) -> Array:
 def _crop(scene: _Scene, margin: int, halvings: int, sizes: list[tuple[int, int]]) -> _Scene:
     """Cuts off the margin that a level does not need, and fills up to whole blocks of it."""
     block = 2**halvings
-    own = _margin(halvings)
+    own = ladder.margin(halvings)
     cut = margin - own * block
     height, width = (n - 2 * cut for n in scene.layer.shape[-2:])
     whole = tuple((n + 2 * own) * block for n in sizes[halvings])

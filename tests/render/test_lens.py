@@ -7,9 +7,8 @@ import optax
 import pytest
 
 from d2f_jax import color, render
-from d2f_jax.render import convolution, highlights, kernels
+from d2f_jax.render import convolution, highlights, kernels, ladder
 from d2f_jax.render import lens as lens_module
-from d2f_jax.render import lens_layers as lens
 from tests.conftest import load_golden
 from tests.tolerances import EXACT, FINITE_DIFFERENCE, TWIN
 
@@ -49,9 +48,9 @@ def inner_psnr(a, b):
 
 def test_ladder_grows_by_levels_and_covers_the_radius():
     for radius, levels, end in ((0.0, 0, 8), (8.0, 0, 8), (8.1, 1, 32), (33.0, 2, 128)):
-        assert lens.levels_for(radius) == levels
-        assert lens.ladder(levels)[-1] == end
-    radii = np.asarray(lens.ladder(3))
+        assert ladder.levels_for(radius) == levels
+        assert ladder.radii(levels)[-1] == end
+    radii = np.asarray(ladder.radii(3))
     steps = np.diff(radii)
     assert (steps <= np.maximum(2.0, 0.36 * radii[1:])).all()
     assert (steps > 0).all()
