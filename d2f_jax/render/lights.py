@@ -21,9 +21,9 @@ from d2f_jax.render.kernels import Aperture, lens_kernel
 COUNT = 1024
 """Most lights of a picture (or a tile) that get a disc of their own."""
 
-_SURROUNDINGS = 3  # halvings to the size at which a light is compared with what is around it
+_SURROUNDINGS = 4  # halvings to the size at which a light is compared with what is around it
 _CONTRAST = 2.0  # times the surroundings: what of a light is brighter than that stands out
-_VISIBLE = 0.002  # linear light of a disc from which on it is seen
+_VISIBLE = 0.0005  # linear light of a disc from which on it is seen
 
 
 class Lights(NamedTuple):
@@ -99,26 +99,37 @@ def discs(
       largest: Radius of the largest disc [px].
       aperture: Opening of the lens.
     """
-    side = 2 * largest + 3  # with the soft rim
+    reach = largest + 1  # with the soft rim
+    side, border = 2 * reach + 1, 2 * reach + 1
     height, width = free.shape[-2:]
-    reach = margin + side // 2
+    around = [(border, border)] * 2
+    free = jnp.pad(free, [(0, 0), *around])
+    # Discs farther away than their reach do not touch the picture.
+    rows, columns = (
+        jnp.clip(place - margin, -reach - 1, length + reach) + border - reach
+        for place, length in ((lights.row, height), (lights.column, width))
+    )
 
     @jax.checkpoint
-    def draw(canvas, item):
-        (light, radius, row, column), step = item
-        kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
-        window = jnp.arange(side) - side // 2 - margin
-        rows = jnp.clip(row + window, 0, height - 1)[:, None]
-        columns = jnp.clip(column + window, 0, width - 1)[None, :]
-        first = jnp.floor(step).astype(int)
-        second = jnp.minimum(first + 1, free.shape[0] - 1)
-        between = step - first
-        passes = (1 - between) * free[first, rows, columns] + between * free[second, rows, columns]
-        disc = light[:, None, None] * (kernel * passes)[None]
-        corner = (0, row, column)
-        now = jax.lax.dynamic_slice(canvas, corner, disc.shape)
-        return jax.lax.dynamic_update_slice(canvas, now + disc, corner), None
+    def draw(canvas, light):
+        colour, radius, row, column, step = light
 
-    canvas = jnp.zeros((3, height + 2 * reach, width + 2 * reach), free.dtype)
-    canvas, _ = jax.lax.scan(draw, canvas, (lights, step))
-    return canvas[:, reach : reach + height, reach : reach + width]
+        def disc():
+            first = jnp.floor(step).astype(int)
+            second = jnp.minimum(first + 1, free.shape[0] - 1)
+            layers = [
+                jax.lax.dynamic_slice(free, (layer, row, column), (1, side, side))
+                for layer in (first, second)
+            ]
+            passes = (1 - (step - first)) * layers[0] + (step - first) * layers[1]
+            kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
+            return colour[:, None, None] * (kernel * passes[0])[None]
+
+        shape = (3, side, side)
+        added = jax.lax.cond(jnp.any(colour > 0), disc, lambda: jnp.zeros(shape, free.dtype))
+        now = jax.lax.dynamic_slice(canvas, (0, row, column), shape)
+        return jax.lax.dynamic_update_slice(canvas, now + added, (0, row, column)), None
+
+    canvas = jnp.pad(jnp.zeros((3, height, width), free.dtype), [(0, 0), *around])
+    canvas, _ = jax.lax.scan(draw, canvas, (lights.light, lights.radius, rows, columns, step))
+    return canvas[:, border:-border, border:-border]
