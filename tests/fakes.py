@@ -5,6 +5,7 @@ import zlib
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 from PIL import Image
 
 from d2f_jax import pipeline
@@ -25,6 +26,18 @@ def make_disparity(height=64, width=80):
 def save_picture(path, **size):
     Image.fromarray(make_picture(**size)).save(path)
     return str(path)
+
+
+def save_bright_is_near(path):
+    """A depth network in an ONNX file that calls bright pixels near."""
+    mean = onnx.helper.make_node("ReduceMean", ["image"], ["map"], axes=[1], keepdims=1)
+    inputs = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 70, 98])
+    output = onnx.helper.make_tensor_value_info("map", onnx.TensorProto.FLOAT, [1, 1, 70, 98])
+    graph = onnx.helper.make_graph([mean], "bright_is_near", [inputs], [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
 
 
 def bomb(depth):

@@ -102,6 +102,8 @@ for dtype in ("float64", "float32", "float16", "bfloat16"):
         render.lens_blur(image, map_, focus=0.2, blur=3.0),
         render.lens_blur(image, map_, focus=0.2, blur=3.0, cat_eye=0.5,
                          aperture=kernels.Polygon(blades=6)),
+        render.lens_blur(image.at[16, 30].set(100.0), map_, focus=0.2, blur=20.0,
+                         encoding="linear"),
     ]
     for out in outs:
         assert out.dtype == dtype, (dtype, out.dtype)

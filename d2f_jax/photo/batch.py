@@ -44,15 +44,12 @@ def run(
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     sources = find_photographs(images, recursive=recursive, notify=console.print)
     several = len(sources) > 1
-    if settings.disparity is not None and several and not settings.disparity.is_dir():
-        raise ValueError(
-            f"{settings.disparity}: one map cannot serve {len(sources)} photographs; give a folder "
-            f"of maps"
-        )
-    if settings.mask is not None and several and not settings.mask.is_dir():
-        raise ValueError(
-            f"{settings.mask}: one mask cannot serve {len(sources)} photographs; give a folder"
-        )
+    for place, what in ((settings.disparity, "map"), (settings.mask, "mask")):
+        if place is not None and several and not place.is_dir():
+            raise ValueError(
+                f"{place}: one {what} cannot serve {len(sources)} photographs; give a folder of "
+                f"{what}s"
+            )
     work, map_of = renderers.renderer(settings), map_sources.find(settings)
     keep = (settings.disparity, settings.mask, settings.weights)
     targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
@@ -120,10 +117,7 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
             raise ValueError(f"{target}: would replace {path}; name another with --output")
     depth_io.check_written(target)
     map_of = map_sources.find(settings)
-    photo = image_io.read_photo(source)
-    with files.naming(source):
-        develop.check_size(photo)
-    photo, made, _ = map_of(source, photo, console.print)
+    photo, made, _ = map_of(source, _read(source, console.print), console.print)
     if made is None:
         with files.naming(source):
             made = DisparityOutput(develop.hallucinated(pipeline.load(settings.weights), photo))
@@ -269,12 +263,7 @@ def _one(
     notify: Callable[[str], None],
 ) -> None:
     """Read, map, develop, write; a ValueError says what is wrong and with which file."""
-    photo = image_io.read_photo(source)
-    for note in photo.notes:
-        notify(f"d2f: note: {source}: {note}")
-    with files.naming(source):
-        develop.check_size(photo)
-    mapped = map_of(source, photo, notify)
+    mapped = map_of(source, _read(source, notify), notify)
     if mask is not None:
         mapped = mapped._replace(mask=map_sources.mask(mask, source, mapped.photo))
     with files.naming(source):
@@ -286,6 +275,16 @@ def _one(
             depth_io.write_map(target.with_name(f"{target.stem}_{name}.png"), values)
         depth_io.write_maps(target.with_name(f"{target.stem}_maps.npz"), **done.maps)
     image_io.write_photo(target, done.photo)
+
+
+def _read(source: Path, notify: Callable[[str], None]) -> image_io.Photo:
+    """Reads a photograph that is large enough, and says what there is to say of its file."""
+    photo = image_io.read_photo(source)
+    for note in photo.notes:
+        notify(f"d2f: note: {source}: {note}")
+    with files.naming(source):
+        develop.check_size(photo)
+    return photo
 
 
 def _originals(paths: Iterable[Path]) -> list[Path]:

@@ -121,9 +121,7 @@ def through_lens(
     size = photo.image.shape[:2]
     disparity = fitted(disparity, size)
     focused = focused_value(disparity, focus)
-    low, high = np.percentile(disparity, (0.5, 99.5))
-    if high <= low:  # all but a few pixels are equal
-        low, high = disparity.min(), disparity.max()
+    low, high = extremes(disparity)
     radius = blur.amount if blur.in_pixels else blur.amount * DEFAULT_RADIUS * max(size)
     if real is not None:
         per_dioptre = focus_names.thin_lens_blur(
@@ -266,6 +264,14 @@ def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[
     if disparity.shape == size:
         return disparity
     return np.asarray(resize.bilinear(jnp.asarray(disparity)[..., None], size)[..., 0])
+
+
+def extremes(disparity: Float[np.ndarray, "h w"]) -> tuple[np.floating, np.floating]:
+    """The range of a map without the outermost half per cent at either end, if that is a range."""
+    low, high = np.percentile(disparity, (0.5, 99.5))
+    if high <= low:  # all but a few pixels are equal
+        low, high = disparity.min(), disparity.max()
+    return low, high
 
 
 def focused_value(disparity: Float[np.ndarray, "h w"], focus: focus_names.Focus) -> float:

@@ -7,6 +7,7 @@ from PIL import Image, TiffImagePlugin
 
 ORIENTATION = 274
 _EXIF, _GPS, _WIDTH, _HEIGHT = 34665, 34853, 40962, 40963
+_FOCAL, _FOCAL_35MM = 37386, 41989  # as it is, and of the same view on 36 mm x 24 mm
 
 # Tags that describe how one TIFF file stores its pixels (TIFF 6.0), and packets of other kinds.
 _STRUCTURE = frozenset({273, 297, 301, 700, 33723, 34377, 34675, 37724}).union(
@@ -45,7 +46,7 @@ def lens(block: bytes) -> tuple[float | None, float | None]:
     """
     try:
         details = parse(block).get_ifd(_EXIF)
-        focal, equivalent = float(details.get(37386) or 0), float(details.get(41989) or 0)
+        focal, equivalent = float(details.get(_FOCAL) or 0), float(details.get(_FOCAL_35MM) or 0)
     except Exception:  # as above
         return None, None
     if not focal > 0:

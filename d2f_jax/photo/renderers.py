@@ -106,7 +106,7 @@ def _bent(
         return disparity, focus
     size = photo.image.shape[:2]
     disparity = develop.fitted(disparity, size)
-    low, high = np.percentile(disparity, (0.5, 99.5))
+    low, high = develop.extremes(disparity)
     sharp = develop.focused_value(disparity, focus)
     if mask is not None:
         inside = develop.fitted(mask, size) > 0.5

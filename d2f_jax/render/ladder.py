@@ -2,16 +2,13 @@
 
 import math
 
-FINE_RADIUS = 8
-"""Largest radius of the layers at full size [px]."""
-
 FINE = (0.0, 1.0, 2.0, 3.0, 4.3, 6.0, 8.0)  # radii at full size, on one side [px]
 COARSE = (5.0, 6.0, 7.0, 8.0, 10.0, 12.7, 16.0)  # of each level, in its own pixels
 
 
 def levels_for(radius: float) -> int:
     """Number of coarser levels that hold circles up to a radius [px]."""
-    return max(0, math.ceil(math.log2(max(radius, 1.0) / FINE_RADIUS) / 2 - 1e-6))
+    return max(0, math.ceil(math.log2(max(radius, 1.0) / FINE[-1]) / 2 - 1e-6))
 
 
 def radii(levels: int) -> tuple[float, ...]:
@@ -20,9 +17,9 @@ def radii(levels: int) -> tuple[float, ...]:
     return (*FINE, *coarse)
 
 
-def margin(times: int) -> int:
-    """Pixels of a level that its layers look at around the picture, in whole blocks of 8."""
-    return 24 if times else 16
+def margin(halved: int) -> int:
+    """Pixels that the layers of a picture halved so often look at around it, in blocks of 8."""
+    return 24 if halved else 16
 
 
 def halvings(level: int) -> int:

@@ -97,15 +97,15 @@ def lens_blur(
     bokeh = _lens_blur(
         image,
         disparity,
-        focus,
-        blur,
-        largest,
-        size,
-        Circle() if aperture is None else _argument(aperture),
-        cat_eye or None,
-        None if highlights is None else _argument(highlights),
-        levels=ladder.levels_for(largest),
+        focus=focus,
+        blur=blur,
+        largest=largest,
         encoding=encoding,
+        highlights=None if highlights is None else _argument(highlights),
+        size=size,
+        levels=ladder.levels_for(largest),
+        aperture=Circle() if aperture is None else _argument(aperture),
+        cat_eye=cat_eye or None,
         layer_batch=layer_batch,
         tile=tile,
     )
@@ -114,20 +114,7 @@ def lens_blur(
 
 
 @functools.partial(jax.jit, static_argnames=("levels", "encoding", "layer_batch", "tile"))
-def _lens_blur(
-    image,
-    disparity,
-    focus,
-    blur,
-    largest,
-    size,
-    aperture,
-    cat_eye,
-    highlights,
-    *,
-    encoding,
-    **options,
-):
+def _lens_blur(image, disparity, *, focus, blur, largest, encoding, highlights, **options):
     radiance = arrays.scaled(image)
     encoded = radiance if encoding == "srgb" else jnp.clip(color.linear_to_srgb(radiance), 0, 1)
     if encoding == "srgb":
@@ -135,9 +122,7 @@ def _lens_blur(
     if highlights is not None:
         radiance = radiance * highlights(encoded)
     coc_radius = jnp.clip(blur * (arrays.raised(disparity) - focus), -largest, largest)
-    bokeh = lens_layers.blur(
-        radiance, coc_radius, size=size, aperture=aperture, cat_eye=cat_eye, **options
-    )
+    bokeh = lens_layers.blur(radiance, coc_radius, **options)
     if encoding == "srgb":
         bokeh = color.linear_to_srgb(jnp.clip(bokeh, 0.0, 1.0))
     return arrays.restored(bokeh, image.dtype)

@@ -39,7 +39,7 @@ def blur(
     radiance: Float[Array, "*b h w 3"],
     coc_radius: Float[Array, "*b h w"],
     *,
-    size: tuple[int | Array, int | Array] | None,
+    size: Extent | None,
     levels: int,
     aperture: Aperture,
     cat_eye: float | Float[Array, ""] | None,
@@ -104,7 +104,7 @@ def blur_layers(
     levels: int,
     aperture: Aperture,
     layer_batch: int,
-    size: tuple[int | Array, int | Array] | None = None,
+    size: Extent | None = None,
 ) -> Float[Array, "*b 3 h w"]:
     """Blurs an extended picture by its map of radii.
 
@@ -277,6 +277,7 @@ def _blurred_layers(scene, indices, radii, halvings, aperture, batch):
 def _lay_fine(scene, laid, radii, aperture, batch):
     """Blurs and lays the layers at full size, `batch` at a time."""
     count = 2 * len(radii) - 1
+    batch = min(batch, count)
     missing = -count % batch
     index = np.arange(len(radii) - 1, -len(radii) - missing, -1)
     steps = (*_steps(index, np.append(radii, np.zeros(missing, radii.dtype))), index > -len(radii))

@@ -115,7 +115,7 @@ def discs(
         colour, radius, row, column, step = light
 
         def disc():
-            first = jnp.floor(step).astype(int)
+            first = jnp.floor(step).astype(row.dtype)
             second = jnp.minimum(first + 1, free.shape[0] - 1)
             layers = [
                 jax.lax.dynamic_slice(free, (layer, row, column), (1, side, side))
@@ -125,10 +125,10 @@ def discs(
             kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
             return colour[:, None, None] * (kernel * passes[0])[None]
 
-        shape = (3, side, side)
+        corner, shape = (jnp.zeros_like(row), row, column), (3, side, side)
         added = jax.lax.cond(jnp.any(colour > 0), disc, lambda: jnp.zeros(shape, free.dtype))
-        now = jax.lax.dynamic_slice(canvas, (0, row, column), shape)
-        return jax.lax.dynamic_update_slice(canvas, now + added, (0, row, column)), None
+        now = jax.lax.dynamic_slice(canvas, corner, shape)
+        return jax.lax.dynamic_update_slice(canvas, now + added, corner), None
 
     canvas = jnp.pad(jnp.zeros((3, height, width), free.dtype), [(0, 0), *around])
     canvas, _ = jax.lax.scan(draw, canvas, (lights.light, lights.radius, rows, columns, step))

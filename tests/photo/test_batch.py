@@ -2,13 +2,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 
 from d2f_jax.photo import batch
 from d2f_jax.photo.settings import Settings
-from tests.fakes import save_picture
+from tests.fakes import save_bright_is_near, save_picture
 
 
 @pytest.fixture
@@ -185,18 +184,12 @@ def photograph(tmp_path):
 
 def test_a_depth_network_makes_the_map(tmp_path, photograph):
     """A network that calls bright pixels near, in an ONNX file, through the whole command."""
-    mean = onnx.helper.make_node("ReduceMean", ["image"], ["map"], axes=[1], keepdims=1)
-    inputs = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 70, 98])
-    output = onnx.helper.make_tensor_value_info("map", onnx.TensorProto.FLOAT, [1, 1, 70, 98])
-    graph = onnx.helper.make_graph([mean], "bright_is_near", [inputs], [output])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
-    model.ir_version = 8
-    onnx.save(model, tmp_path / "depth.onnx")
+    model = save_bright_is_near(tmp_path / "depth.onnx")
     target = tmp_path / "out.png"
     code = run(
         [str(photograph)],
         output=str(target),
-        depth_model=tmp_path / "depth.onnx",
+        depth_model=model,
         focus="nearest",
         save_maps=True,
     )

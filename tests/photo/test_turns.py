@@ -4,14 +4,13 @@ The photograph is as bright as its depth is near, so that one is checked by the 
 """
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image, ImageOps
 
 from d2f_jax import pipeline
 from d2f_jax.photo import batch, depth_io, develop, image_io, map_sources
 from d2f_jax.photo.settings import MapSettings
-from tests.fakes import FakeD2F
+from tests.fakes import FakeD2F, save_bright_is_near
 from tests.photo import containers
 from tests.photo.containers import ramp, representation
 
@@ -159,15 +158,7 @@ def test_files_that_say_how_they_lie(tmp_path, orientation):
 
 @pytest.fixture(scope="module")
 def bright_is_near(tmp_path_factory):
-    mean = onnx.helper.make_node("ReduceMean", ["image"], ["map"], axes=[1], keepdims=1)
-    inputs = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 70, 98])
-    output = onnx.helper.make_tensor_value_info("map", onnx.TensorProto.FLOAT, [1, 1, 70, 98])
-    graph = onnx.helper.make_graph([mean], "bright_is_near", [inputs], [output])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
-    model.ir_version = 8
-    path = tmp_path_factory.mktemp("network") / "depth.onnx"
-    onnx.save(model, path)
-    return path
+    return save_bright_is_near(tmp_path_factory.mktemp("network") / "depth.onnx")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

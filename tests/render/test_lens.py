@@ -210,25 +210,34 @@ def test_batches_vmap_tiles_and_layer_batch_agree(photograph):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"tile": 64}])
-def test_gradients_match_finite_differences(options):
+@pytest.mark.parametrize(
+    ("focus", "blur", "options"),
+    [
+        (0.31, 9.7, {"max_radius": 8.0}),
+        (0.31, 9.7, {"max_radius": 8.0, "tile": 64}),
+        (0.83, 43.0, {"max_radius": 30.0}),  # coarse layers, and lights with discs of their own
+    ],
+)
+def test_gradients_match_finite_differences(focus, blur, options):
     """In float64, where a step is too small to cross a kink between layers; float32 must agree."""
     image, disparity = smooth_scene()
+    if blur > 10:
+        image[20, 30] = image[45, 60] = 900.0
     probe = np.random.default_rng(0).standard_normal(image.shape) / 1e3
 
     def loss(image, disparity, focus, blur):
         bokeh = render.lens_blur(
-            image, disparity, focus=focus, blur=blur, encoding="linear", max_radius=8.0, **options
+            image, disparity, focus=focus, blur=blur, encoding="linear", **options
         )
         return jnp.sum(bokeh * probe.astype(image.dtype))
 
     wave = np.cos(np.arange(image.size).reshape(image.shape) / 50.0)
     directions = (wave, wave[..., 0], np.asarray(1.0), np.asarray(1.0))
     single = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(
-        *(jnp.asarray(value, jnp.float32) for value in (image, disparity, 0.31, 9.7))
+        *(jnp.asarray(value, jnp.float32) for value in (image, disparity, focus, blur))
     )
     with jax.enable_x64(True):
-        at = [jnp.asarray(value, jnp.float64) for value in (image, disparity, 0.31, 9.7)]
+        at = [jnp.asarray(value, jnp.float64) for value in (image, disparity, focus, blur)]
         both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
         _, double = both(*at)
         for index, direction in enumerate(directions):
