@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from d2f_jax import color, files
+from d2f_jax import color, files, render
 from d2f_jax.photo import depth, depth_io, disparity, exif, image_io, own_depth
 from d2f_jax.photo.disparity import DepthMap, DisparityOutput
 from d2f_jax.photo.image_io import Photo
@@ -40,9 +40,16 @@ MapSource = Callable[[Path, Photo, Notify], Mapped]
 def find(settings: MapSettings) -> MapSource:
     """The source that the settings name; without one, the depth in the photographs themselves.
 
+    What it gives is refined by the colours of the photograph, unless the settings say no.
+
     Raises:
       ValueError: if they name two, or a depth network that cannot be loaded.
     """
+    source = _source(settings)
+    return source if settings.refine == "off" else functools.partial(_refined, source)
+
+
+def _source(settings: MapSettings) -> MapSource:
     if settings.disparity is not None and settings.depth_model is not None:
         raise ValueError("--disparity and --depth-model both give a map: name one of them")
     if settings.disparity is not None:
@@ -53,10 +60,28 @@ def find(settings: MapSettings) -> MapSource:
     return _from_itself if settings.own_depth else lambda source, photo, notify: Mapped(photo)
 
 
+def _refined(find_map: MapSource, source: Path, photo: Photo, notify: Notify) -> Mapped:
+    """The map of another source with the outlines of its photograph."""
+    mapped = find_map(source, photo, notify)
+    if mapped.map is None:
+        return mapped
+    disparity, size = mapped.map.disparity, mapped.photo.image.shape[:2]
+    if any(mine > its for mine, its in zip(disparity.shape, size, strict=True)):
+        return mapped
+    refined = np.asarray(render.refine(disparity, _encoded(mapped.photo)))
+    return mapped._replace(map=mapped.map._replace(disparity=refined))
+
+
+def _encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
+    """The picture as sRGB in [0, 1]."""
+    if not photo.linear:
+        return photo.image
+    return np.asarray(color.linear_to_srgb(jnp.clip(photo.image, 0, 1)))
+
+
 def _from_network(model: depth.DepthModel, source: Path, photo: Photo, notify: Notify) -> Mapped:
-    image = jnp.clip(jnp.asarray(photo.image), 0, 1)
     with files.naming(source):
-        values = model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
+        values = model(np.clip(_encoded(photo), 0, 1))
     return Mapped(photo, DisparityOutput(values))
 
 

@@ -58,6 +58,14 @@ class MapSettings:
             help="Do not use the depth that phones put into a photograph's file.",
         ),
     ] = True
+    refine: Annotated[
+        Literal["auto", "off"],
+        arg(
+            help_behavior_hint="",
+            help="auto gives a map that is smaller or softer than its photograph the outlines that "
+            "the colours show; off enlarges it smoothly.",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Int, Real, Shaped
+from jaxtyping import Bool, Float, Int, Real, Shaped
 
 from d2f_jax.render import arrays
 
@@ -36,7 +36,10 @@ _NEARBY = 1.0  # deviation of their weight by distance [small pixels]
 _ALIKE = 0.1  # deviation of their weight by colour (sRGB in [0, 1])
 _SMALL_EDGE, _EDGE = 0.02, 0.05  # share of the map's range where an edge begins, and is one
 _LEAST_SIDE = 32  # a map is not taken for coarser than this [px]
-_STEEP = 0.9  # sharpness below which a map is coarser than its size
+_STEEP = 0.9  # sharpness below which a map may be coarser than its size
+_STEEPER = 0.1  # what it gains when halved, if it is
+_MIXED = 0.1  # how far a mixed pixel is from both sides, as a share of the edge
+_ALONE = 0.1  # and from its neighbours
 _BISECTIONS, _LARGEST_SHIFT, _STEEPNESS, _SHIFTED = 6, 3.0, 4.0, 0.5
 
 
@@ -48,8 +51,9 @@ def refine(
 ) -> Float[Array, "h w"]:
     """Enlarges a map guided by the colours of its photograph.
 
-    A map of the photograph's size that is as sharp as its size allows comes back as it is. Concrete
-    arrays are taken in small tiles; under `jit` all is one piece.
+    In a map of the photograph's size that is as sharp as its size allows nothing changes but
+    pixels on edges that hold a bit of both sides: each goes to one. Concrete arrays are taken in
+    small tiles; under `jit` all is one piece.
     Differentiable in the disparity but for the choice of sides; for batches use `jax.vmap`.
 
     Args:
@@ -86,17 +90,18 @@ def refine(
     for _ in range(coarser):
         p, q = values.shape
         values = _averaged(values[..., None], (-(-p // 2), -(-q // 2)))[..., 0]
-    if values.shape == size:
-        return jnp.asarray(values)
-
     guides = [guide]
     while guides[-1].shape[:2] != values.shape:
         halves = [-(-n // 2) for n in guides[-1].shape[:2]]
         guides.append(_averaged(guides[-1], tuple(map(max, halves, values.shape))))
     low, high = _extremes(values)
     scaled = (values - low) / (high - low)
+    if values.shape == size:
+        mixed = _mixed(scaled)
+        chosen = _enlarged(scaled, guide, guide, mixed) * (high - low) + low
+        return jnp.asarray(_numbers(values).where(mixed, chosen, values))
     for small, large in zip(guides[:0:-1], guides[-2::-1], strict=True):
-        scaled = _enlarged(scaled, small, large)
+        scaled = _enlarged(scaled, small, large, _steps(scaled) > _SMALL_EDGE)
     return jnp.asarray(scaled * (high - low) + low)
 
 
@@ -104,13 +109,18 @@ def coarseness(disparity: Float[np.ndarray, "p q"]) -> int:
     """How often a map can be halved before its edges are as sharp as its pixels.
 
     At the steepest place of an edge, a map as sharp as its size takes nearly all of the step
-    between two neighbours (or three, for averages); one that was enlarged needs more of them.
+    between two neighbours (or three, for averages). One that was enlarged or smoothed needs more of
+    them, and fewer once it is halved; round things, which stay as they are, do not count.
     """
     disparity, halvings = np.asarray(disparity, np.float32), 0
-    while min(disparity.shape) >= 2 * _LEAST_SIDE and sharpness(disparity) < _STEEP:
+    reached = sharpness(disparity)
+    while min(disparity.shape) >= 2 * _LEAST_SIDE and reached < _STEEP:
         p, q = disparity.shape
         even = np.pad(disparity, ((0, p % 2), (0, q % 2)), mode="edge")
         disparity = even.reshape(len(even) // 2, 2, -1, 2).mean(axis=(1, 3))
+        before, reached = reached, sharpness(disparity)
+        if reached < before + _STEEPER:
+            break
         halvings += 1
     return halvings
 
@@ -152,6 +162,22 @@ def _most(values: Float[AnyArray, "p q"], reach: int) -> Float[AnyArray, "p q"]:
         rows = [padded[k : k + len(values)] for k in range(2 * reach + 1)]
         values = functools.reduce(numbers.maximum, rows).T
     return values
+
+
+def _mixed(disparity: Float[AnyArray, "p q"]) -> Bool[AnyArray, "p q"]:
+    """Pixels on an edge that hold a bit of both sides, of which a renderer would make surfaces.
+
+    They lie well between the two, and in no 2x2 pixels of about their own value.
+    """
+    numbers = _numbers(disparity)
+    far, contrast = -_most(-disparity, 1), _span(disparity, 1)
+    share = (disparity - far) / numbers.maximum(contrast, 1e-6)
+    between = (_steps(disparity) > _SMALL_EDGE) & (share > _MIXED) & (share < 1 - _MIXED)
+    corner = disparity[:-1, :-1], disparity[1:, :-1], disparity[:-1, 1:], disparity[1:, 1:]
+    spans = functools.reduce(numbers.maximum, corner) - functools.reduce(numbers.minimum, corner)
+    alone = numbers.pad(spans, ((1, 1), (1, 1)), constant_values=np.inf)
+    corner = alone[:-1, :-1], alone[1:, :-1], alone[:-1, 1:], alone[1:, 1:]
+    return between & (functools.reduce(numbers.minimum, corner) > _ALONE * contrast)
 
 
 def _numbers(array: AnyArray) -> Any:
@@ -213,8 +239,9 @@ def _enlarged(
     disparity: Float[AnyArray, "p q"],
     small: Float[AnyArray, "p q 3"],
     large: Float[AnyArray, "h w 3"],
+    wanted: Bool[AnyArray, "p q"],
 ) -> Float[AnyArray, "h w"]:
-    """One step to at most twice the size."""
+    """One step to at most twice the size; tiles without any that is wanted come out smooth."""
     height, width, _ = large.shape
     steps = _steps(disparity)
 
@@ -233,11 +260,10 @@ def _enlarged(
     if not isinstance(disparity, np.ndarray):
         return tile(0, 0, height, width)
     result = _linear(disparity, (height, width))
-    edges = steps > _SMALL_EDGE
     for top in range(0, height, TILE):
-        rows = _below(top, height, len(edges))
+        rows = _below(top, height, len(wanted))
         for left in range(0, width, TILE):
-            if edges[rows, _below(left, width, edges.shape[1])].any():
+            if wanted[rows, _below(left, width, wanted.shape[1])].any():
                 part = result[top : top + TILE, left : left + TILE]
                 part[...] = np.asarray(tile(top, left, TILE, TILE))[: len(part), : part.shape[1]]
     return result

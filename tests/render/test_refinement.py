@@ -52,12 +52,26 @@ def test_a_map_with_nothing_to_refine_comes_back_as_it_is():
     rows = np.linspace(0, 1, SIZE[0], dtype=np.float32)[:, None]
     for truth in (
         disc + 0.3 * rows,
-        shrunk(scene((192, 256))[1].astype(np.float32), 2),  # smooth edges, as sharp as can be
+        np.repeat([0.0, 0.3, 0.6], [40, 3, 85]) * np.ones_like(rows),  # a narrow strip
         np.broadcast_to(rows, SIZE),
         np.full(SIZE, 0.4),
     ):
         truth = np.asarray(truth, np.float32)
         np.testing.assert_array_equal(render.refine(jnp.asarray(truth), image), truth)
+
+
+def test_pixels_that_hold_both_sides_of_an_edge_go_to_one():
+    """In between they would lie at a distance where there is nothing, and might be in focus."""
+    image, disc = scene((192, 256))
+    image = image.reshape(96, 2, 128, 2, 3).mean(axis=(1, 3))
+    smooth = shrunk(1 + 2 * disc.astype(np.float32), 2)
+    assert ((smooth > 1.2) & (smooth < 2.8)).mean() > 0.005
+    refined = np.asarray(render.refine(jnp.asarray(smooth), image))
+    assert not ((refined > 1.2) & (refined < 2.8)).any()
+    pure = (smooth == 1) | (smooth == 3)
+    np.testing.assert_array_equal(refined[pure], smooth[pure])
+    same = (np.abs(refined - smooth) <= 1)[~pure]  # most go where most of them lies
+    assert same.mean() > 0.7
 
 
 def test_slopes_take_nothing_from_the_texture():
