@@ -1,5 +1,6 @@
 """Where the map of a photograph comes from: a file, a depth network, or the photograph itself."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from d2f_jax import color, files
-from d2f_jax.photo import depth, depth_io, disparity, exif, image_io, own_depth
+from d2f_jax.photo import depth, depth_io, depth_models, disparity, exif, image_io, own_depth
 from d2f_jax.photo.disparity import DepthMap, DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Convention, MapSettings
@@ -37,27 +38,37 @@ MapSource = Callable[[Path, Photo, Notify], Mapped]
 """From a photograph's file, the photograph and a way to tell the user something, to its map."""
 
 
-def find(settings: MapSettings) -> MapSource:
+def find(settings: MapSettings, notify: Notify = lambda line: None) -> MapSource:
     """The source that the settings name; without one, the depth in the photographs themselves.
 
+    Args:
+      settings: What the user named.
+      notify: Gets a line on a depth network that has a name, and may have to be fetched.
+
     Raises:
-      ValueError: if they name two, or a depth network that cannot be loaded.
+      ValueError: if they name two, or a depth network that cannot be fetched or loaded.
     """
     if settings.disparity is not None and settings.depth_model is not None:
         raise ValueError("--disparity and --depth-model both give a map: name one of them")
+    convention = None if settings.convention == "auto" else settings.convention
     if settings.disparity is not None:
-        convention = None if settings.convention == "auto" else settings.convention
         return functools.partial(_from_file, settings.disparity, convention)
     if settings.depth_model is not None:
-        return functools.partial(_from_network, depth.load_onnx(settings.depth_model))
+        path, config = depth_models.find(settings.depth_model, notify)
+        if convention is not None:
+            config = dataclasses.replace(config, convention=convention)
+        metric = config.convention in disparity.METRIC
+        return functools.partial(_from_network, depth.load_onnx(path, config), metric)
     return _from_itself if settings.own_depth else lambda source, photo, notify: Mapped(photo)
 
 
-def _from_network(model: depth.DepthModel, source: Path, photo: Photo, notify: Notify) -> Mapped:
+def _from_network(
+    model: depth.DepthModel, metric: bool, source: Path, photo: Photo, notify: Notify
+) -> Mapped:
     image = jnp.clip(jnp.asarray(photo.image), 0, 1)
     with files.naming(source):
         values = model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
-    return Mapped(photo, DisparityOutput(values))
+    return Mapped(photo, DisparityOutput(values, metric=metric))
 
 
 def _from_file(

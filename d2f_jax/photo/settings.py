@@ -36,19 +36,22 @@ class MapSettings:
         ),
     ] = None
     depth_model: Annotated[
-        Path | None,
+        str | None,
         arg(
-            metavar="FILE.onnx",
-            help="A depth network, such as MiDaS or Depth Anything, that makes the disparity map "
-            "(extra `depth`).",
+            metavar="NAME|FILE.onnx",
+            help_behavior_hint="",
+            help="A depth network that makes the disparity map (extra `depth`): "
+            "depth-anything-v2-small, -base, -large, midas-small or depth-pro, which is fetched "
+            "once; any other in an ONNX file; or NAME=FILE for one of these got by hand.",
         ),
     ] = None
     convention: Annotated[
         Literal["auto", Convention],
         arg(
-            help="What the values of --disparity are: inverse depth on any scale, inverse depth in "
-            "1/m, distance in metres or millimetres (0 = not measured), or a picture that is dark "
-            "where it is near; auto is what the file says, else disparity."
+            help="What the values of --disparity (or of a --depth-model) are: inverse depth on any "
+            "scale, inverse depth in 1/m, distance in metres or millimetres (0 = not measured), or "
+            "a picture that is dark where it is near; auto is what is known of them, else "
+            "disparity."
         ),
     ] = "auto"
     own_depth: Annotated[

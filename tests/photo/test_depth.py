@@ -35,7 +35,7 @@ def test_network_sees_the_normalised_picture_and_answers_at_its_size(tmp_path, s
 
 def test_given_normalisation_and_distance(tmp_path):
     path = write_network(tmp_path / "net.onnx", 14)
-    config = depth.DepthConfig(mean=(0.0,) * 3, std=(1.0,) * 3, near_is_large=False)
+    config = depth.DepthConfig(mean=(0.0,) * 3, std=(1.0,) * 3, convention="metres")
     image = np.full((20, 30, 3), 0.5, np.float32)
     np.testing.assert_allclose(depth.load_onnx(path, config)(image), 2.0, rtol=1e-5)
 
