@@ -95,7 +95,7 @@ NETWORKS: Mapping[str, NamedNetwork] = {
 """The networks that have a name."""
 
 
-def find(text: str | os.PathLike[str], notify: Callable[[str], None]) -> tuple[Path, DepthConfig]:
+def find(text: str, notify: Callable[[str], None]) -> tuple[Path, DepthConfig]:
     """Finds the file of a depth network, and what to assume of it.
 
     Args:
