@@ -50,6 +50,13 @@ def find(settings: MapSettings, notify: Notify = lambda line: None) -> MapSource
     """
     if settings.disparity is not None and settings.depth_model is not None:
         raise ValueError("--disparity and --depth-model both give a map: name one of them")
+    source = _named(settings, notify)
+    if not settings.own_depth:
+        return source or (lambda place, photo, notify: Mapped(photo))
+    return functools.partial(_with_matte, source or _from_itself)
+
+
+def _named(settings: MapSettings, notify: Notify) -> MapSource | None:
     convention = None if settings.convention == "auto" else settings.convention
     if settings.disparity is not None:
         return functools.partial(_from_file, settings.disparity, convention)
@@ -59,7 +66,25 @@ def find(settings: MapSettings, notify: Notify = lambda line: None) -> MapSource
             config = dataclasses.replace(config, convention=convention)
         metric = config.convention in disparity.METRIC
         return functools.partial(_from_network, depth.load_onnx(path, config), metric)
-    return _from_itself if settings.own_depth else lambda source, photo, notify: Mapped(photo)
+    return None
+
+
+def _with_matte(find_map: MapSource, source: Path, photo: Photo, notify: Notify) -> Mapped:
+    """Takes the portrait matte in a photograph's file for a mask, whatever the map is from."""
+    mapped = find_map(source, photo, notify)
+    try:
+        found = own_depth.find_matte(files.read_bytes(source))
+        if found is None:
+            return mapped
+        values, like_sensor = found
+        size = mapped.photo.image.shape[:2]
+        way = disparity.placed(values, size, photo.orientation, like_sensor=like_sensor)
+    except ValueError as error:
+        notify(f"d2f: note: {source}: {error}")
+        return mapped
+    used = "portrait matte used, stays sharp unless --focus names a place"
+    notify(f"d2f: note: {source}: {used} (--no-own-depth does without)")
+    return mapped._replace(mask=np.ascontiguousarray(way.pixels))
 
 
 def _from_network(

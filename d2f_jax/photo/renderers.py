@@ -70,6 +70,8 @@ def renderer(settings: Settings) -> Renderer:
                 f"focus {settings.focus}: the map has no unit, a distance needs one in metres, "
                 "millimetres or 1/m (--convention)"
             )
+        if settings.mask is None and focus != "auto":
+            mask = None  # the photograph's own matte gives way to what is named
         if (always or ("d2f" if made is None else "lens")) == "d2f":
             _refuse_lens_options(settings)
             if made is None and (mask is not None or settings.sharp):

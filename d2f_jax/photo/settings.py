@@ -58,7 +58,8 @@ class MapSettings:
         bool,
         arg(
             help_behavior_hint="",
-            help="Do not use the depth that phones put into a photograph's file.",
+            help="Do not use the depth and the portrait matte that phones put into a photograph's "
+            "file.",
         ),
     ] = True
 
