@@ -104,7 +104,7 @@ def sweep(image: np.ndarray, disparity: np.ndarray, path: Path, steps: int = 24)
     image, disparity = image[::2, ::2], disparity[::2, ::2]
     frames, seconds, compiled = [], [], 0
 
-    def count(event: str, duration: float, **_: str | int) -> None:
+    def count(event: str, duration_secs: float, **_: str | int) -> None:
         nonlocal compiled
         compiled += event == "/jax/core/compile/backend_compile_duration"
 
