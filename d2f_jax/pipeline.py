@@ -57,6 +57,7 @@ def apply(
     *,
     kernels: Kernels,
     disparity: Float[Array, "*b p q"] | None = None,
+    seen: Float[Array, "*b p q"] | None = None,
     focus: float | Float[Array, "..."] | None = None,
     clip: bool = True,
     layer_batch: int | None = None,
@@ -72,6 +73,7 @@ def apply(
       kernels: Bank for the layers (`kernels.kernel_bank(config.sizes, blur=...)`).
       disparity: Inverse depth on any affine scale and at any size, greater = nearer; it takes the
         place of the network's map through Eq. 1.
+      seen: What `hallucinate` made of this picture before: the network does not run again.
       focus: Where the focus lies: a value of the disparity map when there is one (None: its
         nearest), else a value of the network's defocus map (None: 0, as trained). Moving it orders
         the layers by depth (Sec. 4.5).
@@ -96,11 +98,7 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        # Smaller strips were slower: pictures of a few megapixels should run in one piece.
-        net = config.defocus_net.clone(strip=strip and 8 * strip)
-        raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
-        raw = resize.bilinear(raw[..., None], size)[..., 0]
-        defocus = jnp.clip(raw, 0, 1) if clip else raw
+        defocus = hallucinate(config, params, small, clip=clip, strip=strip) if seen is None else seen
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
@@ -136,6 +134,22 @@ def apply(
     return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask)
 
 
+def hallucinate(
+    config: architectures.D2FConfig,
+    params: architectures.D2FParams,
+    small: Float[Array, "*b p q 3"],
+    *,
+    clip: bool = True,
+    strip: int | None = None,
+) -> Float[Array, "*b p q"]:
+    """The defocus map that the first network imagines of a picture at working size; see `apply`."""
+    # Smaller strips were slower: pictures of a few megapixels should run in one piece.
+    net = config.defocus_net.clone(strip=strip and 8 * strip)
+    raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
+    raw = resize.bilinear(raw[..., None], small.shape[-3:-1])[..., 0]
+    return jnp.clip(raw, 0, 1) if clip else raw
+
+
 def _shrunk(image: Array, size: tuple[int, int]) -> Array:
     """The picture at working size, made 64 rows at a time, which bounds what is gathered for it."""
     rows = jnp.arange(size[0]).reshape(-1, 64)
@@ -153,6 +167,12 @@ def _seen(small: Array, side: int | None) -> Array:
 
 
 _jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip", "tile"))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "strip"))
+def _hallucinated(config, params, image, *, strip):
+    size = working_size(*image.shape[-3:-1])
+    return hallucinate(config, params, _shrunk(image, size), strip=strip)
 
 
 @dataclass(frozen=True)
@@ -174,6 +194,7 @@ class D2F:
         image: Float[Array, "*b h w 3"],
         *,
         disparity: Float[Array, "*b p q"] | None = None,
+        seen: Float[Array, "*b p q"] | None = None,
         focus: float | None = None,
         blur: float = 1.0,
         clip: bool = True,
@@ -186,6 +207,7 @@ class D2F:
         Args:
           image: All-in-focus picture, sRGB in [0, 1], one or a batch, each side 64 pixels or more.
           disparity: Inverse depth that takes the network's place, see `apply`.
+          seen: What `defocus` made of this picture before: that network does not run again.
           focus: Where the focus lies, see `apply`.
           blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
           clip: Whether to cut the network's map to [0, 1], see `apply`.
@@ -221,12 +243,25 @@ class D2F:
             image,
             kernels=bank,
             disparity=disparity,
+            seen=seen,
             focus=focus,
             clip=clip,
             layer_batch=pieces.layer_batch if layer_batch is None else layer_batch,
             strip=budget.strip(width) if strip is None else strip,
             tile=pieces.tile,
         )
+
+    def defocus(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b p q"]:
+        """The defocus map of the first network alone, for many calls with the same picture.
+
+        Args:
+          image: As in a call.
+
+        Returns:
+          The map at working size, 0 in focus, in [0, 1].
+        """
+        image = _checked_image(image)
+        return _hallucinated(self.config, self.params, image, strip=budget.strip(image.shape[-2]))
 
 
 def load(path: str | os.PathLike[str] | None = None) -> D2F:
