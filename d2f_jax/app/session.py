@@ -30,7 +30,10 @@ from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import MapSettings, Settings, words
 
-PREVIEW_PIXELS = 480_000
+PREVIEW_PIXELS = 500_000
+
+_GRAIN = 64
+"""The lens pads sides of a preview to multiples of this [px]."""
 
 _KEPT_PIXELS = 4_000_000
 """Of a map, from one preview to the next."""
@@ -456,16 +459,25 @@ def _joined(before: np.ndarray | None, now: np.ndarray | None, way: np.ufunc) ->
 
 def _reduced(photo: Photo) -> Photo:
     """The photograph at the size of a preview; sides stay above the smallest allowed."""
-    height, width = photo.image.shape[:2]
-    scale = math.sqrt(PREVIEW_PIXELS / (height * width))
-    scale = max(scale, develop.MIN_SIDE / min(height, width))
-    if scale >= 1:
+    size = _preview_size(photo.image.shape[1], photo.image.shape[0])
+    if size[0] >= photo.image.shape[1]:
         return photo
-    size = max(develop.MIN_SIDE, round(scale * width)), max(develop.MIN_SIDE, round(scale * height))
     planes = [Image.fromarray(photo.image[..., channel]) for channel in range(3)]
     planes = [np.asarray(each.resize(size, Image.Resampling.HAMMING)) for each in planes]
     image = np.maximum(np.stack(planes, axis=-1), 0)
     return photo._replace(image=image if photo.linear else np.minimum(image, 1), alpha=None)
+
+
+def _preview_size(width: int, height: int) -> tuple[int, int]:
+    """The largest size whose padding for the lens is within `PREVIEW_PIXELS` too."""
+    best = None
+    for side in range(96, 4 * _GRAIN * _GRAIN, _GRAIN // 2):
+        scale = side / max(width, height)
+        size = round(scale * width), round(scale * height)
+        padded = math.prod(math.ceil(each / _GRAIN) * _GRAIN for each in size)
+        if best is None or padded <= PREVIEW_PIXELS or min(best) < develop.MIN_SIDE:
+            best = size
+    return best or (width, height)
 
 
 def _encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
