@@ -144,7 +144,7 @@ class App:
     ] = "127.0.0.1"
     port: Annotated[int, arg(metavar="N", help="Port to listen on; 0 takes a free one.")] = 7860
     depth_model: Annotated[
-        str | None,
+        Path | None,
         arg(
             metavar="FILE.onnx",
             help_behavior_hint="",

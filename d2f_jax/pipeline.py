@@ -98,7 +98,9 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        defocus = hallucinate(config, params, small, clip=clip, strip=strip) if seen is None else seen
+        defocus = (
+            hallucinate(config, params, small, clip=clip, strip=strip) if seen is None else seen
+        )
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
@@ -146,7 +148,8 @@ def hallucinate(
     # Smaller strips were slower: pictures of a few megapixels should run in one piece.
     net = config.defocus_net.clone(strip=strip and 8 * strip)
     raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
-    raw = resize.bilinear(raw[..., None], small.shape[-3:-1])[..., 0]
+    height, width = small.shape[-3:-1]
+    raw = resize.bilinear(raw[..., None], (height, width))[..., 0]
     return jnp.clip(raw, 0, 1) if clip else raw
 
 

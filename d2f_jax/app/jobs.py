@@ -40,7 +40,8 @@ class Job:
     """
 
     def __init__(self, task: Task, gate: asyncio.Lock, pace: Pace):
-        self.task, self.state, self.message = task, "waiting", ""
+        self.task, self.message = task, ""
+        self.state: State = "waiting"
         self._gate, self._pace = gate, pace
         self._started: float | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -48,7 +49,7 @@ class Job:
 
     def report(self) -> dict[str, Any]:
         """State, share of the expected time that has passed, seconds left, and a message."""
-        state: State = self.state
+        state = self.state
         expected = self._pace.expected(self.task.megapixels)
         passed = 0.0 if self._started is None else time.monotonic() - self._started
         share = {"done": 1.0, "running": min(0.97, passed / expected)}.get(state, 0.0)

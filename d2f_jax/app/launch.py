@@ -15,7 +15,7 @@ def run(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    depth_model: str | None = None,
+    depth_model: Path | None = None,
     max_upload: float = 100.0,
     max_megapixels: float = 60.0,
 ) -> int:
@@ -52,7 +52,11 @@ def run(
     if host not in ("127.0.0.1", "::1", "localhost"):
         print("d2f: note: everyone who reaches this address can use the page", flush=True)
     config = uvicorn.Config(
-        server.build(rules), log_level="warning", timeout_graceful_shutdown=2, server_header=False
+        server.build(rules),
+        loop="asyncio",  # uvloop, taken where it is installed, forks a process full of threads
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
     return 0

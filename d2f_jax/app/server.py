@@ -34,6 +34,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
@@ -58,7 +59,7 @@ class Rules(NamedTuple):
     """
 
     photographs: tuple[Path, ...] = ()
-    depth_model: str | None = None
+    depth_model: Path | None = None
     max_upload: int = 100_000_000
     max_pixels: int = 60_000_000
     max_visitors: int = 20
@@ -95,11 +96,7 @@ class House:
         """Makes a session and returns its token."""
         if len(self.visitors) >= self.rules.max_visitors:
             raise ValueError("too many visitors at the moment; try again in a few minutes")
-        session = Session(
-            Path(self._root.name),
-            depth_model=self.rules.depth_model,
-            max_pixels=self.rules.max_pixels,
-        )
+        session = Session(Path(self._root.name), self.rules.depth_model, self.rules.max_pixels)
         token = secrets.token_urlsafe(24)
         self.visitors[token] = Visitor(session, self.rules.patience)
         return token
@@ -160,12 +157,14 @@ def build(rules: Rules) -> Starlette:
         return FileResponse(STATIC / "index.html")
 
     async def enter(request: Request) -> dict[str, Any]:
-        old = request.headers.get(TOKEN, "")
+        old = request.headers.get(TOKEN)
+        if old is None:
+            raise Gone
         back = old in house.visitors
         token = old if back else house.enter()
         visitor = house.visitors[token]
         visitor.ends = time.monotonic() + rules.patience
-        known = {
+        known: dict[str, Any] = {
             "token": token,
             "examples": [path.name for path in rules.photographs],
             "has_model": rules.depth_model is not None,
@@ -178,7 +177,7 @@ def build(rules: Rules) -> Starlette:
 
     async def alive(request: Request) -> dict[str, Any]:
         house.find(request)
-        return {"warm": house.warmth.state()}
+        return {"warm": house.warmth.left()}
 
     async def leave(request: Request) -> dict[str, Any]:
         token = (await _body(request, 1000)).decode(errors="replace")  # a beacon has no headers
@@ -233,7 +232,7 @@ def build(rules: Rules) -> Starlette:
         wanted = form.read(await _json(request, 10_000))
         seen = await house.work(visitor.session.preview, wanted)
         told = seen._asdict() | {"picture": examples.as_address(seen.picture)}
-        return told | {"warm": house.warmth.state()}
+        return told | {"warm": house.warmth.left()}
 
     async def begin(request: Request) -> dict[str, Any]:
         visitor = house.find(request)
@@ -321,7 +320,9 @@ def _answered(
             return JSONResponse({"error": "the session has ended; open the photograph again"}, 410)
         except Exception:
             _log.exception("%s %s", request.method, request.url.path)
-            return JSONResponse({"error": "something went wrong here; the server's log says what"}, 500)
+            return JSONResponse(
+                {"error": "something went wrong here; the server's log says what"}, 500
+            )
         return result if isinstance(result, Response) else JSONResponse(result)
 
     return answer

@@ -6,9 +6,7 @@ line that the page shows makes the same file.
 """
 
 import dataclasses
-import io
 import math
-import re
 import shlex
 import shutil
 import tempfile
@@ -17,23 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
 
-from d2f_jax import color
 from d2f_jax.app import form as forms
+from d2f_jax.app import previews, uploads, views
 from d2f_jax.app import strokes as brush
-from d2f_jax.app import views
-from d2f_jax.photo import batch, decoders, depth_io, develop, image_io, map_sources, renderers
+from d2f_jax.photo import batch, depth_io, develop, image_io, map_sources, renderers
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import MapSettings, Settings, words
-
-PREVIEW_PIXELS = 500_000
-
-_GRAIN = 64
-"""The lens pads sides of a preview to multiples of this [px]."""
 
 _KEPT_PIXELS = 4_000_000
 """Of a map, from one preview to the next."""
@@ -115,9 +105,7 @@ class Session:
       max_pixels: Larger photographs are refused.
     """
 
-    def __init__(
-        self, folder: Path, *, depth_model: str | None = None, max_pixels: int = decoders.MAX_PIXELS
-    ):
+    def __init__(self, folder: Path, depth_model: Path | None = None, max_pixels: int = 2**26):
         self.folder = Path(tempfile.mkdtemp(prefix="visitor-", dir=folder))
         self._depth_model = depth_model
         self._max_pixels = max_pixels
@@ -139,7 +127,7 @@ class Session:
         Raises:
           ValueError: if it cannot be read.
         """
-        name = clean_name(name)
+        name = uploads.clean_name(name)
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as aside:
             path = Path(aside) / name
             path.write_bytes(data)
@@ -155,7 +143,7 @@ class Session:
     def opened(self) -> Opened:
         """What there is to know of the photograph; a ValueError if there is none."""
         base = self._current()
-        picture = _jpeg(_encoded(base.photo), base.photo.icc)
+        picture = previews.jpeg(previews.encoded(base.photo), base.photo.icc)
         height, width = base.photo.image.shape[:2]
         return Opened(self.name, self.size, base.notes, self.has_depth, picture, (height, width))
 
@@ -174,7 +162,7 @@ class Session:
           ValueError: if it cannot be read; what was there stays.
         """
         self._current()
-        name = clean_name(name)
+        name = uploads.clean_name(name)
         name = f"{kind}_{name}" if name == self.name else name
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as aside:
             path = Path(aside) / name
@@ -186,7 +174,7 @@ class Session:
                     renderers.opening(Settings(shape=path))
             shutil.copy(path, self.folder / name)
         if kind == "map":
-            self._map_name, self._maps = name, self._maps + 1
+            self._map_name, self._has_new_map = name, True
         else:
             self._shape_name = name
         self._last = None
@@ -197,7 +185,7 @@ class Session:
         base = self._current()
         kept = strokes[: len(self._strokes)] == self._strokes and self._strokes
         new = strokes[len(self._strokes) :] if kept else strokes
-        added, subject = brush.correction(_encoded(base.photo), new)
+        added, subject = brush.correction(previews.encoded(base.photo), new)
         if kept:
             added = _joined(self._added, added, np.add)
             subject = _joined(self._subject, subject, np.maximum)
@@ -235,35 +223,31 @@ class Session:
         """
         settings = self.settings(form)
         base = self._current(self._source(form))
+        scale = base.photo.image.shape[1] / self.size[0]
+        small = previews.scaled(settings, scale, base.photo)
         made = self._map(form, base)
-        mask = self._subject
-        if form.view == "map" and made is None:
-            made = DisparityOutput(
-                develop.hallucinated(base.photo, self._networks.defocus(base.photo))
-            )
-        if form.view == "map" and made is not None:
-            picture, done = views.of_map(made.disparity), None
+        if form.view == "map":
+            seen = self._imagined(base.photo) if made is None else made
+            picture, done = views.of_map(seen.disparity), None
         else:
-            key = (settings, form.source, self._maps)
+            key = settings, form.source
             if self._last is None or self._last[0] != key:
-                small = _at(settings, base.photo.image.shape[1] / self.size[0], base.photo)
                 if settings.shape is not None:
                     small = dataclasses.replace(small, shape=self.folder / settings.shape)
                 render = renderers.renderer(small, self._networks)
                 with self._limits(self.folder):
-                    self._last = key, render(base.photo, made, mask)
+                    self._last = key, render(base.photo, made, self._subject)
             done = self._last[1]
             picture = views.of(form.view, done, base.photo, settings)
         by_lens = made is not None and settings.renderer != "d2f"
-        focus = _at(settings, base.photo.image.shape[1] / self.size[0], base.photo).focus
         notes = base.notes + ((done.notice,) if done is not None and done.notice else ())
         return Preview(
-            _jpeg(picture, base.photo.icc if form.view == "picture" else None),
+            previews.jpeg(picture, base.photo.icc if form.view == "picture" else None),
             self.line(settings),
             tuple(name for name in self._made if self._names(settings, name)),
             bool(made is not None and made.metric),
             "lens" if by_lens else "d2f",
-            _distance(focus, made, base.photo),
+            _distance(small.focus, made, base.photo),
             notes,
         )
 
@@ -308,7 +292,7 @@ class Session:
         self._last: tuple[tuple, develop.Developed] | None = None
         self._map_name: str | None = None
         self._shape_name: str | None = None
-        self._maps = 0
+        self._has_new_map = False
         self._strokes: list[brush.Stroke] = []
         self._added: np.ndarray | None = None
         self._subject: np.ndarray | None = None
@@ -318,13 +302,14 @@ class Session:
         return self._written("map.npz"), self._written("subject.png")
 
     def _written(self, end: str) -> str:
-        return f"{Path(self.name).stem}_{end}"
+        name = f"{Path(self.name).stem}_{end}"
+        return f"page_{name}" if name in (self._map_name, self._shape_name) else name
 
     def _names(self, settings: Settings, name: str) -> bool:
         return Path(name) in (settings.disparity, settings.mask)
 
-    def _limits(self, folder: Path) -> "_Limited":
-        return _Limited(self._max_pixels, folder)
+    def _limits(self, folder: Path) -> uploads.Limited:
+        return uploads.Limited(self._max_pixels, folder)
 
     def _is_written(self, form: forms.Form) -> bool:
         """Whether the map has to go to a file: it was corrected, or networks serve the lens."""
@@ -347,8 +332,9 @@ class Session:
     def _current(self, source: MapSettings | None = None) -> _Base:
         if self._base is None:
             raise ValueError("open a photograph first")
-        if source is not None and self._base.source != source:
+        if source is not None and (self._base.source != source or self._has_new_map):
             self._base, _ = self._read(self.folder / self.name, source)
+            self._has_new_map = False
         return self._base
 
     def _read(self, path: Path, source: MapSettings) -> tuple[_Base, tuple[int, int]]:
@@ -361,7 +347,7 @@ class Session:
             mapped = batch.read_mapped(path, map_of, None, notes.append)
         photo = mapped.photo
         height, width = photo.image.shape[:2]
-        small = _reduced(photo)
+        small = previews.reduced(photo)
         made = mapped.map
         if made is not None and made.disparity.size > _KEPT_PIXELS:
             scale = math.sqrt(_KEPT_PIXELS / made.disparity.size)
@@ -375,9 +361,7 @@ class Session:
         made = base.map
         if not self._is_written(form):
             return made
-        if made is None:
-            seen = self._networks.defocus(base.photo)
-            made = DisparityOutput(develop.hallucinated(base.photo, seen))
+        made = self._imagined(base.photo) if made is None else made
         if self._added is None:
             return made
         size = base.photo.image.shape[:2]
@@ -388,58 +372,9 @@ class Session:
         values = np.maximum(values, 0) if made.metric else values
         return made._replace(disparity=values.astype(np.float32))
 
-
-class _Limited:
-    """Refuses pictures that are too large, and keeps the server's folders out of messages."""
-
-    def __init__(self, max_pixels: int, folder: Path):
-        self._allowed = decoders.at_most(max_pixels)
-        self._folder = folder
-
-    def plain(self, message: str) -> str:
-        message = message.removeprefix("d2f: note: ")
-        return message.replace(f"{self._folder}/", "")
-
-    def __enter__(self) -> "_Limited":
-        self._allowed.__enter__()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._allowed.__exit__(None, None, None)
-        if isinstance(error, ValueError):
-            raise ValueError(self.plain(str(error))) from None
-
-
-def clean_name(name: str) -> str:
-    """A name for a file in one folder, from what a browser says.
-
-    Raises:
-      ValueError: if nothing is left.
-    """
-    name = re.sub(r"[\x00-\x1f\x7f<>:\"|?*]", "", re.split(r"[/\\]", name)[-1]).strip().lstrip(".-")
-    stem, dot, suffix = name.rpartition(".")
-    name = f"{stem[:80]}{dot}{suffix[:10]}" if stem else name[:80]
-    if not name.strip("."):
-        raise ValueError("the file has no name")
-    return name
-
-
-def _at(settings: Settings, scale: float, photo: Photo) -> Settings:
-    """The settings for a photograph that was made smaller."""
-    focus, blur = focus_names.parse(settings.focus), develop.parse_blur(settings.blur)
-    changes = {}
-    if isinstance(focus, focus_names.Point | focus_names.Box):
-        height, width = photo.image.shape[:2]
-        scaled = [math.floor(place * scale) for place in focus]
-        if isinstance(focus, focus_names.Box):
-            scaled = [*scaled[:2], *(math.ceil(place * scale) for place in focus[2:])]
-            scaled = [min(place, side) for place, side in zip(scaled, 2 * (width, height))]
-        elif scaled[0] == width or scaled[1] == height:
-            scaled = [min(scaled[0], width - 1), min(scaled[1], height - 1)]
-        changes["focus"] = ",".join(map(str, scaled))
-    if blur.in_pixels:
-        changes["blur"] = f"{blur.amount * scale!r}px"
-    return dataclasses.replace(settings, **changes)
+    def _imagined(self, photo: Photo) -> DisparityOutput:
+        """The map of the networks, which run once for a photograph."""
+        return DisparityOutput(develop.hallucinated(photo, self._networks.defocus(photo)))
 
 
 def _distance(focus: str, made: DisparityOutput | None, photo: Photo) -> str:
@@ -455,38 +390,3 @@ def _joined(before: np.ndarray | None, now: np.ndarray | None, way: np.ufunc) ->
     if before is None or now is None:
         return now if before is None else before
     return way(before, now)
-
-
-def _reduced(photo: Photo) -> Photo:
-    """The photograph at the size of a preview; sides stay above the smallest allowed."""
-    size = _preview_size(photo.image.shape[1], photo.image.shape[0])
-    if size[0] >= photo.image.shape[1]:
-        return photo
-    planes = [Image.fromarray(photo.image[..., channel]) for channel in range(3)]
-    planes = [np.asarray(each.resize(size, Image.Resampling.HAMMING)) for each in planes]
-    image = np.maximum(np.stack(planes, axis=-1), 0)
-    return photo._replace(image=image if photo.linear else np.minimum(image, 1), alpha=None)
-
-
-def _preview_size(width: int, height: int) -> tuple[int, int]:
-    """The largest size whose padding for the lens is within `PREVIEW_PIXELS` too."""
-    best = None
-    for side in range(96, 4 * _GRAIN * _GRAIN, _GRAIN // 2):
-        scale = side / max(width, height)
-        size = round(scale * width), round(scale * height)
-        padded = math.prod(math.ceil(each / _GRAIN) * _GRAIN for each in size)
-        if best is None or padded <= PREVIEW_PIXELS or min(best) < develop.MIN_SIDE:
-            best = size
-    return best or (width, height)
-
-
-def _encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
-    image = photo.image
-    return np.asarray(color.linear_to_srgb(np.clip(image, 0, 1))) if photo.linear else image
-
-
-def _jpeg(picture: Float[np.ndarray, "..."], icc: bytes | None = None) -> bytes:
-    out = io.BytesIO()
-    pixels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    Image.fromarray(pixels).save(out, "JPEG", quality=92, subsampling=0, icc_profile=icc)
-    return out.getvalue()

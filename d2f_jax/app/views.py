@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from d2f_jax import color
+from d2f_jax.app import previews
 from d2f_jax.photo import develop
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Settings
@@ -34,21 +34,16 @@ def of(
       settings: What it was developed with.
     """
     if view == "picture":
-        return _encoded(done.photo)
+        return previews.encoded(done.photo)
     if view in done.pictures:
         return done.pictures[view]
     if view == "mask":
         return np.clip(2 - np.abs(done.maps["coc_radius"]) / SHARP, 0, 1)
     rule = highlights.ContrastRule(limit=settings.highlight_gain)
-    gain = np.asarray(_gain(rule, jnp.asarray(_encoded(photo))))[..., 0]
+    gain = np.asarray(_gain(rule, jnp.asarray(previews.encoded(photo))))[..., 0]
     return np.log(gain) / max(float(np.log(gain).max()), 1e-6)
 
 
 @jax.jit
 def _gain(rule: highlights.ContrastRule, image: jax.Array) -> jax.Array:
     return rule(image)
-
-
-def _encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
-    image = photo.image
-    return np.asarray(color.linear_to_srgb(np.clip(image, 0, 1))) if photo.linear else image

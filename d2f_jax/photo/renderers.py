@@ -155,7 +155,9 @@ def opening(settings: Settings) -> kernels.Aperture:
 
 def _highlights(settings: Settings) -> highlights.ContrastRule | None:
     if not 1 <= settings.highlight_gain < math.inf:
-        raise ValueError(f"--highlight-gain {settings.highlight_gain:g}: give a factor of 1 or more")
+        raise ValueError(
+            f"--highlight-gain {settings.highlight_gain:g}: give a factor of 1 or more"
+        )
     if not settings.restore_highlights:
         return None
     return highlights.ContrastRule(limit=settings.highlight_gain)
