@@ -32,6 +32,7 @@ async function look() {
   wanted = true;
   if (running || opened === null) return;
   running = true;
+  $("picture").ariaBusy = "true";
   const slow = setTimeout(() => { $("busy").hidden = false; }, 250);
   while (wanted) {
     wanted = false;
@@ -58,6 +59,7 @@ async function look() {
   }
   clearTimeout(slow);
   $("busy").hidden = true;
+  $("picture").ariaBusy = "false";
   running = false;
 }
 
