@@ -153,6 +153,13 @@ class App:
     ] = None
     max_upload: Annotated[float, arg(metavar="MB", help="Largest file that is taken.")] = 100.0
     max_megapixels: Annotated[float, arg(metavar="N", help="Largest photograph.")] = 60.0
+    warm_up: Annotated[
+        bool,
+        arg(
+            help_behavior_hint="",
+            help="Compile what moves need when they need it, instead of at the start.",
+        ),
+    ] = True
 
 
 Command = Bokeh | Depth | App | Convert | Evaluate
@@ -252,6 +259,7 @@ def _run(options: Command) -> int:
             depth_model=options.depth_model,
             max_upload=options.max_upload,
             max_megapixels=options.max_megapixels,
+            warm_up=options.warm_up,
         )
 
     from d2f_jax.photo import batch

@@ -18,6 +18,7 @@ def run(
     depth_model: Path | None = None,
     max_upload: float = 100.0,
     max_megapixels: float = 60.0,
+    warm_up: bool = True,
 ) -> int:
     """Serves the page until it is interrupted.
 
@@ -28,6 +29,7 @@ def run(
       depth_model: Depth network to offer.
       max_upload: Largest file [MB].
       max_megapixels: Largest photograph.
+      warm_up: Whether to compile at the start what previews need.
 
     Returns:
       0.
@@ -43,6 +45,7 @@ def run(
         depth_model=depth_model,
         max_upload=round(max_upload * 1e6),
         max_pixels=round(max_megapixels * 1e6),
+        warm_up=warm_up,
         hosts=() if everywhere else (*LOCAL, f"[{host}]" if ":" in host else host),
     )
     listener = _listen(host, port)

@@ -16,17 +16,30 @@ from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Settings
 
-PREVIEW_PIXELS = 500_000
+CANVASES = ((576, 832), (832, 576))
+"""Height and width that previews are held by, of landscapes and portraits: about half a megapixel.
 
-_GRAIN = 64
-"""The lens pads sides of a preview to multiples of this [px]."""
+All photographs share the code that is compiled for these two.
+"""
+
+
+def canvas(photo: Photo) -> tuple[int, int] | None:
+    """The canvas that holds a small photograph; None if it is much smaller, or too long for it."""
+    height, width = photo.image.shape[:2]
+    held = CANVASES[int(height > width)]
+    is_held = height <= held[0] and width <= held[1]
+    return held if is_held and 4 * height * width > math.prod(held) else None
 
 
 def reduced(photo: Photo) -> Photo:
     """The photograph at the size of a preview; sides stay above the smallest allowed."""
-    size = _preview_size(photo.image.shape[1], photo.image.shape[0])
-    if size[0] >= photo.image.shape[1]:
+    height, width = photo.image.shape[:2]
+    held = CANVASES[int(height > width)]
+    scale = min(held[0] / height, held[1] / width)
+    scale = max(scale, develop.MIN_SIDE / min(height, width))
+    if scale >= 1:
         return photo
+    size = round(scale * width), round(scale * height)
     planes = [Image.fromarray(photo.image[..., channel]) for channel in range(3)]
     planes = [np.asarray(each.resize(size, Image.Resampling.HAMMING)) for each in planes]
     image = np.maximum(np.stack(planes, axis=-1), 0)
@@ -65,15 +78,3 @@ def jpeg(picture: Float[np.ndarray, "..."], icc: bytes | None = None) -> bytes:
     pixels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     Image.fromarray(pixels).save(out, "JPEG", quality=92, subsampling=0, icc_profile=icc)
     return out.getvalue()
-
-
-def _preview_size(width: int, height: int) -> tuple[int, int]:
-    """The largest size whose padding for the lens is within `PREVIEW_PIXELS` too."""
-    best = None
-    for side in range(96, 4 * _GRAIN * _GRAIN, _GRAIN // 2):
-        scale = side / max(width, height)
-        size = round(scale * width), round(scale * height)
-        padded = math.prod(math.ceil(each / _GRAIN) * _GRAIN for each in size)
-        if best is None or padded <= PREVIEW_PIXELS or min(best) < develop.MIN_SIDE:
-            best = size
-    return best or (width, height)

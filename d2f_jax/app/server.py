@@ -55,6 +55,7 @@ class Rules(NamedTuple):
       max_visitors: At a time.
       hosts: Names by which the server may be called; empty for any.
       patience: Seconds without a sign of life after which a session ends.
+      warm_up: Whether to compile at the start what previews need.
       farewell: Seconds after a page was left, in which a reload finds its session again.
     """
 
@@ -64,6 +65,7 @@ class Rules(NamedTuple):
     max_pixels: int = 60_000_000
     max_visitors: int = 20
     hosts: tuple[str, ...] = ()
+    warm_up: bool = True
     patience: float = 600.0
     farewell: float = 15.0
 
@@ -90,7 +92,7 @@ class House:
         self._root = tempfile.TemporaryDirectory(prefix="d2f-page-", ignore_cleanup_errors=True)
         self.gate, self._full_gate = asyncio.Lock(), asyncio.Lock()
         self._pace = jobs.Pace()
-        self.warmth = warmth.Warmth()
+        self.cold = len(warmth.PARTS) if rules.warm_up else 0  # parts still to be compiled
 
     def enter(self) -> str:
         """Makes a session and returns its token."""
@@ -113,6 +115,13 @@ class House:
         """Runs what is heavy in a thread, one visitor after the other."""
         async with self.gate:
             return await anyio.to_thread.run_sync(function, *arguments)
+
+    async def warm_up(self) -> None:
+        """Compiles what previews need, a part at a time, with the visitors in between."""
+        while self.cold:
+            part = warmth.PARTS[-self.cold]
+            await self.work(warmth.compile_part, *part)
+            self.cold -= 1
 
     def start(self, task: Any) -> jobs.Job:
         """Begins a picture in full size."""
@@ -148,9 +157,10 @@ def build(rules: Rules) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(house.sweep())
+        tasks = [asyncio.create_task(work) for work in (house.sweep(), house.warm_up())]
         yield
-        sweeping.cancel()
+        for task in tasks:
+            task.cancel()
         await house.close()
 
     async def index(_: Request) -> Response:
@@ -177,7 +187,7 @@ def build(rules: Rules) -> Starlette:
 
     async def alive(request: Request) -> dict[str, Any]:
         house.find(request)
-        return {"warm": house.warmth.left()}
+        return {"cold": house.cold}
 
     async def leave(request: Request) -> dict[str, Any]:
         token = (await _body(request, 1000)).decode(errors="replace")  # a beacon has no headers
@@ -203,7 +213,6 @@ def build(rules: Rules) -> Starlette:
             await visitor.job.stop()
             visitor.job = None
         told = await house.work(visitor.session.open, name, data, shown)
-        house.warmth.begin(*told.preview)
         return _told(told)
 
     async def thumbnail(request: Request) -> Response:
@@ -232,7 +241,7 @@ def build(rules: Rules) -> Starlette:
         wanted = form.read(await _json(request, 10_000))
         seen = await house.work(visitor.session.preview, wanted)
         told = seen._asdict() | {"picture": examples.as_address(seen.picture)}
-        return told | {"warm": house.warmth.left()}
+        return told | {"cold": house.cold}
 
     async def begin(request: Request) -> dict[str, Any]:
         visitor = house.find(request)

@@ -38,7 +38,6 @@ class Opened(NamedTuple):
       notes: On how it was read and on its own depth.
       has_depth: Whether it has depth of its own.
       picture: The photograph for the screen, as JPEG.
-      preview: Height and width of previews [px].
     """
 
     name: str
@@ -46,7 +45,6 @@ class Opened(NamedTuple):
     notes: tuple[str, ...]
     has_depth: bool
     picture: bytes
-    preview: tuple[int, int]
 
 
 class Preview(NamedTuple):
@@ -144,8 +142,7 @@ class Session:
         """What there is to know of the photograph; a ValueError if there is none."""
         base = self._current()
         picture = previews.jpeg(previews.encoded(base.photo), base.photo.icc)
-        height, width = base.photo.image.shape[:2]
-        return Opened(self.name, self.size, base.notes, self.has_depth, picture, (height, width))
+        return Opened(self.name, self.size, base.notes, self.has_depth, picture)
 
     def put(self, kind: str, name: str, data: bytes) -> str:
         """Takes a map or the picture of an opening.
@@ -234,7 +231,8 @@ class Session:
             if self._last is None or self._last[0] != key:
                 if settings.shape is not None:
                     small = dataclasses.replace(small, shape=self.folder / settings.shape)
-                render = renderers.renderer(small, self._networks)
+                canvas = previews.canvas(base.photo)
+                render = renderers.renderer(small, self._networks, canvas)
                 with self._limits(self.folder):
                     self._last = key, render(base.photo, made, self._subject)
             done = self._last[1]

@@ -97,6 +97,7 @@ def through_lens(
     highlights: HighlightRule | None = None,
     cat_eye: float = 0.0,
     real: RealLens | None = None,
+    canvas: tuple[int, int] | None = None,
 ) -> Developed:
     """Renders at full resolution what an ideal lens would see.
 
@@ -112,6 +113,7 @@ def through_lens(
       highlights: How clipped lights get their brightness back (`render.highlights`).
       cat_eye: How far discs are cut off towards the corners, see `render.lens_blur`.
       real: A lens that says how much, for maps in 1/m (`focus.thin_lens_blur`); `blur` is a factor.
+      canvas: Size that smaller pictures share compiled code in, see `render.lens_blur`.
 
     Returns:
       The picture, and the maps "disparity" and "coc_radius" (signed, pixels, positive = nearer).
@@ -152,6 +154,7 @@ def through_lens(
         highlights=highlights,
         cat_eye=cat_eye,
         tile=budget.lens_tile(size),
+        canvas=canvas,
     )
     coc_radius = radius * (scaled - np.float32(sharp))
     picture = np.abs(coc_radius) / max(float(np.abs(coc_radius).max()), 1e-6)

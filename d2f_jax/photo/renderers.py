@@ -44,12 +44,17 @@ class Networks:
         return self._last[1]
 
 
-def renderer(settings: Settings, networks: Networks | None = None) -> Renderer:
+def renderer(
+    settings: Settings,
+    networks: Networks | None = None,
+    canvas: tuple[int, int] | None = None,
+) -> Renderer:
     """Reads focus and blur, and chooses between lens and networks, for each photograph by its map.
 
     Args:
       settings: What the user chose.
       networks: Those of the settings, where the same photograph is rendered again and again.
+      canvas: Size that smaller pictures share compiled code in (`lens` only).
 
     Returns:
       A function of photograph, map and mask.
@@ -83,6 +88,7 @@ def renderer(settings: Settings, networks: Networks | None = None) -> Renderer:
         aperture=opening(settings),
         highlights=_highlights(settings),
         cat_eye=settings.cat_eye,
+        canvas=canvas,
     )
 
     def render(

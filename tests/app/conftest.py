@@ -21,7 +21,7 @@ def session(tmp_path):
 def address(tmp_path_factory):
     """Where `d2f app` listens; what it says on stderr stays empty."""
     folder = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "-m", "d2f_jax", "app", "--port", "0"]
+    command = [sys.executable, "-m", "d2f_jax", "app", "--port", "0", "--no-warm-up"]
     with open(folder / "said", "w+") as said:
         server = subprocess.Popen(
             command,

@@ -49,6 +49,7 @@ def test_large_photographs_are_looked_at_small(session, lens):
     session.put("map", "m.npy", photographs.map_bytes(60, 80))
     small = look(session, source="file", focus="1599,1199", blur="40px")
     assert photographs.pixels(small.picture).shape == (576, 768, 3)
+    assert lens.calls[-1].canvas == (576, 832)
     assert lens.calls[-1].blur == pytest.approx(40 * 768 / 1600)
     assert lens.calls[-1].focus == pytest.approx(1, abs=0.01)
     look(session, source="file", focus="400,300,1600,1200")

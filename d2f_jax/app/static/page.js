@@ -7,7 +7,7 @@ import * as stage from "./stage.js";
 const $ = (id) => document.getElementById(id);
 const { state } = panel;
 let known = {}, opened = null, strokes = [], sent = "[]", brush = "";
-let wanted = false, running = false, warm = 0;
+let wanted = false, running = false, cold = 0;
 
 // --- Messages --------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ function complain(error) {
 function describe(seen) {
   const parts = [];
   if (seen.sharp) parts.push(`sharp at ${seen.sharp}`);
-  if (warm) parts.push(`getting ready: some moves still take a few seconds (${warm} of 6 parts left)`);
+  if (cold) parts.push(`getting ready: some moves still take a few seconds (${cold} of 12 parts left)`);
   say(parts.join("; "));
   $("focus-at").textContent = panel.form().focus.includes(",") ? `at ${state.focus.replaceAll(",", ", ")} px` : "";
 }
@@ -43,7 +43,7 @@ async function look() {
       const painted = JSON.stringify(strokes);
       if (painted !== sent) { await api.paint(strokes); sent = painted; }
       const seen = await api.develop(panel.form());
-      warm = seen.warm;
+      cold = seen.cold;
       state.isMetric = seen.is_metric;
       await stage.show(seen.picture);
       $("error").textContent = "";
@@ -276,8 +276,8 @@ async function beat() {
   if (opened === null || running) return;
   try {
     const told = await api.alive();
-    if (warm && !told.warm) say("");
-    warm = told.warm;
+    if (cold && !told.cold) say("");
+    cold = told.cold;
   } catch (error) { complain(error); }
 }
 setInterval(beat, 20_000);
