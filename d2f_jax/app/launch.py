@@ -39,6 +39,8 @@ def run(
     """
     if not max_upload > 0 or not max_megapixels > 0:
         raise ValueError("--max-upload and --max-megapixels are above 0")
+    if depth_model is not None and depth_model.exists():
+        depth_model = depth_model.resolve()  # full size is made in the visitor's folder
     everywhere = host in ("0.0.0.0", "::")
     rules = server.Rules(
         photographs=examples.listed(folder),

@@ -310,9 +310,14 @@ class Session:
         return uploads.Limited(self._max_pixels, folder)
 
     def _is_written(self, form: forms.Form) -> bool:
-        """Whether the map has to go to a file: it was corrected, or networks serve the lens."""
-        through_lens = form.source == "networks" and form.settings.renderer == "lens"
-        return self._added is not None or through_lens
+        """Whether the map has to go to a file: it was corrected, or more is asked of the networks.
+
+        Those alone serve neither the lens nor a focus on a box or on what is nearest.
+        """
+        focus = focus_names.parse(form.settings.focus)
+        asks_more = form.settings.renderer == "lens" or focus == "nearest"
+        asks_more = asks_more or isinstance(focus, focus_names.Box)
+        return self._added is not None or (form.source == "networks" and asks_more)
 
     def _source(self, form: forms.Form) -> MapSettings:
         """Where the map comes from, with files as they lie in the session's folder."""

@@ -79,6 +79,29 @@ def test_the_network_runs_once_a_photograph(session, d2f):
     assert seen.line == "d2f bokeh a.jpg --focus 60,10"
 
 
+def test_more_than_the_networks_serve_goes_through_their_map(session, d2f, lens):
+    session.open("a.jpg", photographs.jpeg())
+    boxed = look(session, source="networks", focus="10,10,40,40")
+    assert boxed.line == "d2f bokeh a.jpg --disparity a_map.npz --focus 10,10,40,40 --renderer d2f"
+    assert d2f.calls[-1]["disparity"].shape == (64, 80)
+    assert not lens.calls
+    through = look(session, source="networks", renderer="lens", blades=5)
+    assert through.line == "d2f bokeh a.jpg --disparity a_map.npz --blades 5 --renderer lens"
+    assert (through.renderer, through.needs, len(lens.calls)) == ("lens", ("a_map.npz",), 1)
+
+
+def test_a_depth_network_of_the_servers(session, lens, tmp_path):
+    session._depth_model = fakes.save_bright_is_near(tmp_path / "net.onnx")
+    session.open("a.jpg", photographs.jpeg())
+    seen = look(session, source="model", focus="nearest")
+    assert seen.line.endswith(f"--depth-model {tmp_path / 'net.onnx'} --focus nearest")
+    assert lens.calls[-1].focus > 0.9
+    session._depth_model = None
+    session.open("a.jpg", photographs.jpeg())
+    with pytest.raises(ValueError, match="no depth network"):
+        look(session, source="model")
+
+
 @pytest.mark.parametrize("view", ["map", "defocus", "radiance", "mask"])
 def test_views_are_of_the_last_picture(session, lens, view):
     with_map(session, focus="79,5", blur="3")

@@ -182,10 +182,7 @@ for (const word of ["auto", "nearest"]) $(word).addEventListener("click", () => 
 $("panel").addEventListener("input", (event) => {
   panel.update();
   if (["size", "strength", "spread"].includes(event.target.id)) holdBrush();
-  else if (event.target.name !== "brush" && event.target.type !== "file") {
-    if (event.target.id === "source" && $("nearest").disabled && state.focus === "nearest") state.focus = "auto";
-    look();
-  }
+  else if (event.target.name !== "brush" && event.target.type !== "file") look();
 });
 $("panel").addEventListener("submit", (event) => event.preventDefault());
 $("views").addEventListener("change", (event) => { state.view = event.target.value; look(); });

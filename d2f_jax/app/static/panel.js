@@ -64,8 +64,6 @@ export function update() {
   for (const each of document.querySelectorAll("[data-source]")) each.hidden = each.dataset.source !== $("source").value;
   $("auto").setAttribute("aria-pressed", String(state.focus === "auto"));
   $("nearest").setAttribute("aria-pressed", String(state.focus === "nearest"));
-  const needsMap = $("source").value === "networks" && $("renderer").value !== "lens";
-  $("nearest").disabled = needsMap;
 }
 
 export function reset(hasDepth, hasModel) {

@@ -32,8 +32,9 @@ export function open(opened) {
 
 export function fit() {
   const ratio = size[0] / size[1];
-  const room = $("stage").clientWidth;
-  const high = window.innerWidth > 860 ? window.innerHeight - 215 : window.innerHeight * 0.55;
+  const isWide = window.innerWidth > 860;
+  const room = isWide ? $("stage").clientWidth : document.querySelector("main").clientWidth - 24;
+  const high = isWide ? window.innerHeight - 215 : window.innerHeight * 0.42;
   const width = Math.min(room, Math.max(160, high) * ratio);
   picture.style.width = `${width}px`;
   picture.style.aspectRatio = `${size[0]} / ${size[1]}`;
