@@ -44,7 +44,7 @@ class Driver:
         before, start = self.looks(), time.perf_counter()
         action()
         while self.looks() == before:
-            self.page.wait_for_timeout(2)
+            self.page.wait_for_timeout(10)
             complaint = self.page.inner_text("#error") if time.perf_counter() - start > 5 else ""
             if complaint or time.perf_counter() - start > PATIENCE:
                 raise ValueError(f"the page says: {complaint or 'nothing'}")

@@ -21,6 +21,9 @@ Kind = Literal["nearer", "farther", "subject"]
 SEARCHED = 60_000
 """Pixels that ways are searched on: a photograph is made smaller to them."""
 
+TEXTURE = 0.04
+"""Change of colour from pixel to pixel, summed over channels, that costs nothing yet: grain."""
+
 MOST_STROKES = 500
 MOST_POINTS = 50_000
 
@@ -147,7 +150,8 @@ def _distance(
         change = np.abs(image[: height - dy, left:right] - image[dy:, left + dx : right + dx])
         starts.append(here.ravel())
         ends.append(there.ravel())
-        costs.append((step * math.hypot(dx, dy) + change.sum(-1) * 0.35).ravel())
+        change = 0.35 * np.maximum(change.sum(axis=-1) - TEXTURE, 0)
+        costs.append((step * math.hypot(dx, dy) + change).ravel())
     graph = sparse.coo_matrix(
         (np.concatenate(costs), (np.concatenate(starts), np.concatenate(ends))),
         shape=(number.size, number.size),

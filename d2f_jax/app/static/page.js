@@ -47,7 +47,7 @@ async function look() {
       state.isMetric = seen.is_metric;
       await stage.show(seen.picture);
       $("error").textContent = "";
-      $("line").textContent = seen.line;
+      showLine(seen.line);
       notes(seen.notes);
       needs(seen.needs);
       describe(seen);
@@ -61,6 +61,13 @@ async function look() {
   $("busy").hidden = true;
   $("picture").ariaBusy = "false";
   running = false;
+}
+
+function showLine(line) { // a browser would break options at their hyphens
+  $("line").replaceChildren(...line.split(" ").flatMap((word, number) => {
+    const span = Object.assign(document.createElement("span"), { textContent: word });
+    return number ? [" ", span] : [span];
+  }));
 }
 
 function notes(lines) {
@@ -203,11 +210,15 @@ const HINTS = {
   subject: "Paint the subject: it stays sharp, and is the focus if that is automatic.",
 };
 
+const HOW_TO_FOCUS = $("how").textContent;
+const HOW_TO_PAINT = "Paint, or move with the arrow keys: Enter begins and ends a stroke, Escape drops it.";
+
 function holdBrush() {
   stage.setBrush(brush ? { kind: brush, size: Number($("size").value) } : null);
   $("brush-settings").hidden = !brush;
   $("strength-row").hidden = brush === "subject";
   $("brush-hint").textContent = HINTS[brush] ?? "";
+  $("how").textContent = brush ? HOW_TO_PAINT : HOW_TO_FOCUS;
   showStrokes();
 }
 
