@@ -239,6 +239,9 @@ class D2F:
                 f"blur={blur} needs kernels of radius {radius} px, too large for a "
                 f"{height}x{width} image at its working size {size}"
             )
+        room = -radius % 16
+        if blur != 1 and radius + room < min(size):  # other amounts share what is compiled
+            bank, radius = np.pad(bank, ((0, 0), (room, room), (room, room))), radius + room
         pieces = budget.rendering((*batch, *size), radius, len(bank), tile)
         return _jitted(
             self.config,

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from d2f_jax import cli
+from d2f_jax import cli, pipeline
 from d2f_jax.app import form, strokes, uploads
 from d2f_jax.photo.settings import Settings, words
+from d2f_jax.render import lens as lens_module
 from tests import fakes
 from tests.app import photographs
 
@@ -77,6 +78,21 @@ def test_the_network_runs_once_a_photograph(session, d2f):
     alone = [call for call in d2f.calls if not call]
     assert (seen.renderer, len(alone), len(d2f.calls)) == ("d2f", 1, 4)
     assert seen.line == "d2f bokeh a.jpg --focus 60,10"
+
+
+@pytest.mark.slow
+def test_moves_compile_nothing(session):
+    with_map(session, focus="10,10", blur="0.5", blades=5)
+    look(session, source="networks", focus="10,10", blur="0.5")
+    lens, networks = lens_module._lens_blur._cache_size(), pipeline._jitted._cache_size()
+    for focus, blur in (("70,10", "0.6"), ("5,60", "0.75"), ("nearest", "0.65")):
+        shape = {"blades": 7, "roundness": 0.4, "rotation": 10.0, "squeeze": 0.8}
+        look(session, source="file", focus=focus, blur=blur, sharp=0.05, **shape)
+        look(session, source="file", focus=focus, blur=blur)
+    for focus, blur in (("70,10", "0.6"), ("5,60", "0.75")):
+        look(session, source="networks", focus=focus, blur=blur)
+    assert lens_module._lens_blur._cache_size() == lens
+    assert pipeline._jitted._cache_size() == networks
 
 
 def test_more_than_the_networks_serve_goes_through_their_map(session, d2f, lens):
