@@ -234,10 +234,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def run(main: Callable[[argparse.Namespace], Path], description: str | None) -> int:
+def run(
+    main: Callable[[argparse.Namespace], Path],
+    description: str | None,
+    options: argparse.ArgumentParser | None = None,
+) -> int:
     """Runs a benchmark as a command; 1 and one line where results differ or input is wrong."""
     try:
-        main(parser(description).parse_args())
+        main((options or parser(description)).parse_args())
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

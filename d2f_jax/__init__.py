@@ -15,6 +15,7 @@ Where to go:
 - `models`: the networks, their weights, `models.convert` for the authors' checkpoints.
 - `photo`: photographs and depth maps from and to files (`photo.image_io`, `photo.depth_io`),
   focus that people can name (`photo.focus`), what `d2f bokeh` does (`photo.develop`).
+- `app`: the page of `d2f app`; `app.session` is one photograph on it, without the web.
 - `training`: losses, metrics, evaluation, data sets; the experiments are in `train/`.
 
 Importing `d2f_jax` imports nothing else: take what you need (`from d2f_jax import render`).

@@ -123,7 +123,46 @@ class Evaluate:
     ] = None
 
 
-Command = Bokeh | Depth | Convert | Evaluate
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """Show a page in the browser: click into a photograph where it should be sharp.
+
+    Listens on this machine only, unless --host says otherwise. Needs the extra `app`.
+    """
+
+    folder: Annotated[
+        tyro.conf.Positional[Path | None],
+        arg(
+            metavar="[FOLDER]",
+            help_behavior_hint="",
+            help="Photographs to offer, instead of an example.",
+        ),
+    ] = None
+    host: Annotated[
+        str,
+        arg(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 is for everyone in reach."),
+    ] = "127.0.0.1"
+    port: Annotated[int, arg(metavar="N", help="Port to listen on; 0 takes a free one.")] = 7860
+    depth_model: Annotated[
+        str | None,
+        arg(
+            metavar="NAME|FILE.onnx",
+            help_behavior_hint="",
+            help="A depth network to offer as a source of maps, as in `d2f bokeh`.",
+        ),
+    ] = None
+    max_upload: Annotated[float, arg(metavar="MB", help="Largest file that is taken.")] = 100.0
+    max_megapixels: Annotated[float, arg(metavar="N", help="Largest photograph.")] = 60.0
+    warm_up: Annotated[
+        bool,
+        arg(
+            help_behavior_hint="",
+            help="Compile what moves need when they need it, instead of at the start.",
+        ),
+    ] = True
+
+
+Command = Bokeh | Depth | App | Convert | Evaluate
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -139,6 +178,7 @@ def parse(arguments: Sequence[str]) -> Command:
             return tyro.cli(
                 Annotated[Bokeh, tyro.conf.subcommand("bokeh")]
                 | Annotated[Depth, tyro.conf.subcommand("depth")]
+                | Annotated[App, tyro.conf.subcommand("app")]
                 | Annotated[Convert, tyro.conf.subcommand("convert")]
                 | Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
                 prog="d2f",
@@ -154,7 +194,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
 def command() -> int:
     """Runs the words of this process; what it compiles for pictures is kept for the next one."""
-    if sys.argv[1:2] in (["bokeh"], ["depth"]):
+    if sys.argv[1:2] in (["bokeh"], ["depth"], ["app"]):
         _keep_compiled()
     try:
         code = main()
@@ -201,6 +241,26 @@ def _run(options: Command) -> int:
             scores.write(options.output)
         print(scores.table())
         return 0
+
+    if isinstance(options, App):
+        try:
+            from d2f_jax.app import launch
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "anyio"):
+                raise
+            raise ValueError(
+                f"the page needs {error.name}: pip install 'd2f-jax[app]', or '.[app]' in a clone"
+            ) from None
+
+        return launch.run(
+            options.folder,
+            host=options.host,
+            port=options.port,
+            depth_model=options.depth_model,
+            max_upload=options.max_upload,
+            max_megapixels=options.max_megapixels,
+            warm_up=options.warm_up,
+        )
 
     from d2f_jax.photo import batch
 

@@ -46,7 +46,7 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safete
 
 
 GLANCE_SIDE = 256
-"""Long side at which `D2F.defocus` shows a picture to networks that see any size [px]."""
+"""Long side at which `D2F.glance` shows a picture to networks that see any size [px]."""
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
@@ -61,6 +61,7 @@ def apply(
     *,
     kernels: Kernels,
     disparity: Float[Array, "*b p q"] | None = None,
+    seen: Float[Array, "*b p q"] | None = None,
     focus: float | Float[Array, "..."] | None = None,
     clip: bool = True,
     layer_batch: int | None = None,
@@ -76,6 +77,7 @@ def apply(
       kernels: Bank for the layers (`kernels.kernel_bank(config.sizes, blur=...)`).
       disparity: Inverse depth on any affine scale and at any size, greater = nearer; it takes the
         place of the network's map through Eq. 1.
+      seen: What `hallucinate` made of this picture before: the network does not run again.
       focus: Where the focus lies: a value of the disparity map when there is one (None: its
         nearest), else a value of the network's defocus map (None: 0, as trained). Moving it orders
         the layers by depth (Sec. 4.5).
@@ -100,11 +102,9 @@ def apply(
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        # Smaller strips were slower: pictures of a few megapixels should run in one piece.
-        net = config.defocus_net.clone(strip=strip and 8 * strip)
-        raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
-        raw = resize.bilinear(raw[..., None], size)[..., 0]
-        defocus = jnp.clip(raw, 0, 1) if clip else raw
+        defocus = (
+            hallucinate(config, params, small, clip=clip, strip=strip) if seen is None else seen
+        )
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
@@ -140,6 +140,23 @@ def apply(
     return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask)
 
 
+def hallucinate(
+    config: architectures.D2FConfig,
+    params: architectures.D2FParams,
+    small: Float[Array, "*b p q 3"],
+    *,
+    clip: bool = True,
+    strip: int | None = None,
+) -> Float[Array, "*b p q"]:
+    """The defocus map that the first network imagines of a picture at working size; see `apply`."""
+    # Smaller strips were slower: pictures of a few megapixels should run in one piece.
+    net = config.defocus_net.clone(strip=strip and 8 * strip)
+    raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
+    height, width = small.shape[-3:-1]
+    raw = resize.bilinear(raw[..., None], (height, width))[..., 0]
+    return jnp.clip(raw, 0, 1) if clip else raw
+
+
 def _shrunk(image: Array, size: tuple[int, int]) -> Array:
     """The picture at working size, made 64 rows at a time, which bounds what is gathered for it."""
     rows = jnp.arange(size[0]).reshape(-1, 64)
@@ -157,6 +174,12 @@ def _seen(small: Array, side: int | None) -> Array:
 
 
 _jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip", "tile"))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "strip"))
+def _hallucinated(config, params, image, *, strip):
+    size = working_size(*image.shape[-3:-1])
+    return hallucinate(config, params, _shrunk(image, size), strip=strip)
 
 
 @dataclass(frozen=True)
@@ -178,6 +201,7 @@ class D2F:
         image: Float[Array, "*b h w 3"],
         *,
         disparity: Float[Array, "*b p q"] | None = None,
+        seen: Float[Array, "*b p q"] | None = None,
         focus: float | None = None,
         blur: float = 1.0,
         clip: bool = True,
@@ -190,6 +214,7 @@ class D2F:
         Args:
           image: All-in-focus picture, sRGB in [0, 1], one or a batch, each side 64 pixels or more.
           disparity: Inverse depth that takes the network's place, see `apply`.
+          seen: What `defocus` made of this picture before: that network does not run again.
           focus: Where the focus lies, see `apply`.
           blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
           clip: Whether to cut the network's map to [0, 1], see `apply`.
@@ -218,6 +243,9 @@ class D2F:
                 f"blur={blur} needs kernels of radius {radius} px, too large for a "
                 f"{height}x{width} image at its working size {size}"
             )
+        room = -radius % 16
+        if blur != 1 and radius + room < min(size):  # other amounts share what is compiled
+            bank, radius = np.pad(bank, ((0, 0), (room, room), (room, room))), radius + room
         pieces = budget.rendering((*batch, *size), radius, len(bank), tile)
         return _jitted(
             self.config,
@@ -225,6 +253,7 @@ class D2F:
             image,
             kernels=bank,
             disparity=disparity,
+            seen=seen,
             focus=focus,
             clip=clip,
             layer_batch=pieces.layer_batch if layer_batch is None else layer_batch,
@@ -232,8 +261,20 @@ class D2F:
             tile=pieces.tile,
         )
 
-    def defocus(self, image: Float[Array, "h w 3"]) -> Float[Array, "p q"]:
-        """Hallucinates the defocus map alone, of a small copy of the picture; no rendering.
+    def defocus(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b p q"]:
+        """The defocus map of the first network alone, for many calls with the same picture.
+
+        Args:
+          image: As in a call.
+
+        Returns:
+          The map at working size, 0 in focus, in [0, 1].
+        """
+        image = _checked_image(image)
+        return _hallucinated(self.config, self.params, image, strip=budget.strip(image.shape[-2]))
+
+    def glance(self, image: Float[Array, "h w 3"]) -> Float[Array, "p q"]:
+        """The defocus map of a small copy of the picture, for a first look.
 
         Args:
           image: All-in-focus picture, sRGB in [0, 1], each side 64 pixels or more.

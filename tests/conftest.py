@@ -14,6 +14,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the browser is; without it the tests that need one are no part of the run."""
+    parser.addoption("--chromium", metavar="FILE", help="browser for tests/app/test_page.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out what needs a browser where none is named."""
+    if collection_path.name == "test_page.py" and not config.getoption("--chromium"):
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file comes first, so that no worker is left alone with it at the end."""
     items.sort(key=lambda item: item.path.name != "test_loop.py")

@@ -120,7 +120,8 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
     photo, made, _ = map_of(source, _read(source, console.print), console.print)
     if made is None:
         with files.naming(source):
-            made = DisparityOutput(develop.hallucinated(pipeline.load(settings.weights), photo))
+            seen = develop.defocus(pipeline.load(settings.weights), photo)
+            made = DisparityOutput(develop.hallucinated(photo, seen))
     depth_io.write_disparity(target, made.disparity, metric=made.metric)
     low, high = made.disparity.min(), made.disparity.max()
     unit = " 1/m" if made.metric else " on a scale of its own"
@@ -263,9 +264,7 @@ def _one(
     notify: Callable[[str], None],
 ) -> None:
     """Read, map, develop, write; a ValueError says what is wrong and with which file."""
-    mapped = map_of(source, _read(source, notify), notify)
-    if mask is not None:
-        mapped = mapped._replace(mask=map_sources.mask(mask, source, mapped.photo))
+    mapped = read_mapped(source, map_of, mask, notify)
     with files.naming(source):
         done = work(*mapped)
     if done.notice:
@@ -275,6 +274,26 @@ def _one(
             depth_io.write_map(target.with_name(f"{target.stem}_{name}.png"), values)
         depth_io.write_maps(target.with_name(f"{target.stem}_maps.npz"), **done.maps)
     image_io.write_photo(target, done.photo)
+
+
+def read_mapped(
+    source: Path, map_of: map_sources.MapSource, mask: Path | None, notify: map_sources.Notify
+) -> map_sources.Mapped:
+    """Reads a photograph with its map and the mask of what stays sharp.
+
+    Args:
+      source: The photograph's file.
+      map_of: Where its map comes from.
+      mask: File of the mask, or a folder with one of the photograph's name.
+      notify: Gets a line on what the user should know.
+
+    Raises:
+      ValueError: saying what is wrong and with which file.
+    """
+    mapped = map_of(source, _read(source, notify), notify)
+    if mask is None:
+        return mapped
+    return mapped._replace(mask=map_sources.mask(mask, source, mapped.photo))
 
 
 def _read(source: Path, notify: Callable[[str], None]) -> image_io.Photo:

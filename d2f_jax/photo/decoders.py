@@ -1,9 +1,12 @@
 """From the bytes of a picture file to its pixels, as they lie there."""
 
+import contextlib
+import contextvars
 import io
 import logging
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,8 @@ for _library in ("tifffile", "imagecodecs"):  # what they say of damage, we say 
 
 MAX_PIXELS = 2**27
 """Larger pictures are refused (134 million pixels): a header can claim any size (a "bomb")."""
+
+_allowed = contextvars.ContextVar("allowed pixels", default=MAX_PIXELS)
 
 
 class Decoded(NamedTuple):
@@ -60,11 +65,21 @@ class Refused(Exception):  # noqa: N818
     """What is wrong with a picture that decodes well; becomes a ValueError with the path."""
 
 
+@contextlib.contextmanager
+def at_most(pixels: int) -> Iterator[None]:
+    """Refuses, in the body, pictures that are larger than this, below `MAX_PIXELS`."""
+    token = _allowed.set(min(pixels, MAX_PIXELS))
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
 def check_size(width: int, height: int) -> None:
-    """Refuses, by `Refused`, more than `MAX_PIXELS`."""
-    if width * height > MAX_PIXELS:
+    """Refuses, by `Refused`, more than `MAX_PIXELS` or what `at_most` allows."""
+    if width * height > _allowed.get():
         raise Refused(
-            f"{width}x{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million allowed; "
+            f"{width}x{height} pixels, more than the {_allowed.get() / 1e6:.0f} million allowed; "
             "scale it down first"
         )
 
@@ -224,7 +239,7 @@ def read_tiff(data: bytes, path: Path) -> Decoded:
 def read_exr(data: bytes, path: Path) -> Decoded:
     """Decodes scene-linear R, G, B or Y, and A."""
     try:
-        channels = exr.read(path, max_pixels=MAX_PIXELS)
+        channels = exr.read(path, max_pixels=_allowed.get())
     except ValueError as error:
         raise Refused(error) from None
     names = [name for name in ("RGB", "YYY") if set(name) <= set(channels)]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Shaped
 
 from d2f_jax import budget, color, pipeline, render
@@ -17,7 +18,7 @@ from d2f_jax.models import architectures, resize
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.render import kernels
-from d2f_jax.render.highlights import ContrastRule
+from d2f_jax.render.highlights import HighlightRule
 
 DEFAULT_RADIUS = 0.04
 """Default blur of `through_lens`: radius over the long side, for the whole range of the map."""
@@ -96,8 +97,10 @@ def through_lens(
     focus: focus_names.Focus = "auto",
     blur: Blur = Blur(),  # noqa: B008 - immutable
     aperture: kernels.Aperture | None = None,
-    restore_highlights: bool = False,
+    highlights: HighlightRule | None = None,
+    cat_eye: float = 0.0,
     real: RealLens | None = None,
+    canvas: tuple[int, int] | None = None,
 ) -> Developed:
     """Renders at full resolution what an ideal lens would see.
 
@@ -110,8 +113,10 @@ def through_lens(
       focus: What is sharp; "auto": `focus.subject`.
       blur: Radius of what lies the whole range of the map away from the focus.
       aperture: Opening of the lens, round when None.
-      restore_highlights: Whether clipped lights get their brightness back (`highlights`).
+      highlights: How clipped lights get their brightness back (`render.highlights`).
+      cat_eye: How far discs are cut off towards the corners, see `render.lens_blur`.
       real: A lens that says how much, for maps in 1/m (`focus.thin_lens_blur`); `blur` is a factor.
+      canvas: Size that smaller pictures share compiled code in, see `render.lens_blur`.
 
     Returns:
       The picture, and the maps "disparity" and "coc_radius" (signed, pixels, positive = nearer).
@@ -149,8 +154,10 @@ def through_lens(
         blur=radius,
         encoding="linear" if photo.linear else "srgb",
         aperture=aperture,
-        highlights=ContrastRule() if restore_highlights else None,
+        highlights=highlights,
+        cat_eye=cat_eye,
         tile=budget.lens_tile(size),
+        canvas=canvas,
     )
     coc_radius = radius * (scaled - np.float32(sharp))
     picture = np.abs(coc_radius) / max(float(np.abs(coc_radius).max()), 1e-6)
@@ -168,6 +175,7 @@ def through_d2f(
     *,
     focus: focus_names.Focus = "auto",
     blur: Blur = Blur(),  # noqa: B008 - immutable
+    seen: Float[Array, "m n"] | None = None,
 ) -> Developed:
     """Renders with the networks.
 
@@ -179,6 +187,7 @@ def through_d2f(
         defocus map, "auto" is what the network chooses, and the rest needs a map.
       blur: Factor on the kernels, or the radius of the largest in pixels of the photograph. For
         networks that see every picture at one size, a factor of 1 is the same share of any picture.
+      seen: What `defocus` made of this photograph before: that network does not run again.
 
     Returns:
       The picture, and the fields "defocus", "weight" and "fusion_mask" of `pipeline.D2FOutput`.
@@ -188,9 +197,7 @@ def through_d2f(
     """
     check_size(photo)
     height, width = photo.image.shape[:2]
-    image = jax.device_put(photo.image)  # shares memory on a CPU, jnp.asarray copies
-    if photo.linear:
-        image = color.linear_to_srgb(jnp.clip(image, 0, 1))
+    image = encoded(photo)
     options: dict[str, Any] = {"blur": blur.amount}
     options["blur"] *= kernels_factor(d2f.config, height, width)
     if blur.in_pixels:
@@ -201,9 +208,9 @@ def through_d2f(
         options |= {"disparity": jnp.asarray(disparity), "focus": focused_value(disparity, focus)}
     elif isinstance(focus, focus_names.Point):
         focus_names.check_inside(focus, (height, width))
-        defocus = np.asarray(d2f(image, **options).defocus)
-        rows, columns = defocus.shape
-        options["focus"] = float(defocus[focus.y * rows // height, focus.x * columns // width])
+        seen = defocus(d2f, photo) if seen is None else seen
+        rows, columns = seen.shape
+        options["focus"] = float(seen[focus.y * rows // height, focus.x * columns // width])
     elif focus == "auto":
         options["focus"] = None
     elif isinstance(focus, float):
@@ -214,6 +221,8 @@ def through_d2f(
             "--depth-model)"
         )
 
+    if disparity is None and seen is not None:
+        options["seen"] = seen
     out = d2f(image, **options)
     bokeh = color.srgb_to_linear(out.bokeh) if photo.linear else out.bokeh
     maps = {name: np.asarray(getattr(out, name)) for name in ("defocus", "weight", "fusion_mask")}
@@ -231,28 +240,37 @@ def through_d2f(
     )
 
 
-def hallucinated(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
-    """The map that the networks imagine of a photograph, 1 in focus and less behind it.
+def defocus(d2f: pipeline.D2F, photo: Photo) -> Float[Array, "p q"]:
+    """The defocus map that the network imagines of a photograph, for `through_d2f`.
 
     Raises:
       ValueError: for a picture below `MIN_SIDE`.
     """
-    done = through_d2f(d2f, photo)
+    check_size(photo)
+    return d2f.defocus(encoded(photo))
+
+
+def hallucinated(
+    photo: Photo, seen: Float[np.ndarray, "m n"] | Float[Array, "m n"]
+) -> Float[np.ndarray, "p q"]:
+    """The map of what `defocus` made of a photograph: 1 in focus and less behind it."""
     size = photo.image.shape[:2]
-    scale = max(done.maps["defocus"].shape) / max(size)
-    defocus = fitted(done.maps["defocus"], (round(scale * size[0]), round(scale * size[1])))
-    return 1 - defocus
+    scale = max(seen.shape) / max(size)
+    return 1 - fitted(np.asarray(seen), (round(scale * size[0]), round(scale * size[1])))
+
+
+def encoded(photo: Photo) -> Array:
+    """The picture as sRGB, a scene-linear one cut to [0, 1]."""
+    image = jax.device_put(photo.image)  # shares memory on a CPU, jnp.asarray copies
+    return color.linear_to_srgb(jnp.clip(image, 0, 1)) if photo.linear else image
 
 
 def sharpness(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
     """How sure the network is that a place is in focus: 1 at a defocus of 0, 0 at `NEARLY_SHARP`.
 
-    It sees a small copy of the photograph (`pipeline.D2F.defocus`), cut to [0, 1] if scene-linear.
+    It sees a small copy of the photograph (`pipeline.D2F.glance`), cut to [0, 1] if scene-linear.
     """
-    image = jax.device_put(photo.image)
-    if photo.linear:
-        image = color.linear_to_srgb(jnp.clip(image, 0, 1))
-    return np.maximum(0, 1 - np.asarray(d2f.defocus(image)) / np.float32(NEARLY_SHARP))
+    return np.maximum(0, 1 - np.asarray(d2f.glance(encoded(photo))) / np.float32(NEARLY_SHARP))
 
 
 def kernels_factor(config: architectures.D2FConfig, height: int, width: int) -> float:

@@ -66,7 +66,8 @@ def _source(settings: MapSettings, notify: Notify) -> MapSource:
 def _named(settings: MapSettings, notify: Notify) -> MapSource | None:
     convention = None if settings.convention == "auto" else settings.convention
     if settings.disparity is not None:
-        return functools.partial(_from_file, settings.disparity, convention)
+        from_file = functools.partial(_from_file, settings.disparity, convention)
+        return _of_the_original(from_file) if settings.own_depth else from_file
     if settings.depth_model is not None:
         path, config = depth_models.find(settings.depth_model, notify)
         if convention is not None:
@@ -149,6 +150,36 @@ def _from_file(
     return Mapped(photo, made._replace(disparity=way.pixels))
 
 
+def _of_the_original(map_of: MapSource) -> MapSource:
+    """Takes a map for the sharp photograph that a phone kept in the file, if it kept one."""
+
+    def source(path: Path, photo: Photo, notify: Notify) -> Mapped:
+        try:
+            found = own_depth.find(files.read_bytes(path))
+            sharp = photo if found is None else _with_original(photo, found)
+        except ValueError:  # depth that cannot be used is not asked for
+            sharp = photo
+        if sharp is not photo:
+            notify(f"d2f: note: {path}: the sharp original inside used (--no-own-depth: not)")
+        return map_of(path, sharp, notify)
+
+    return source
+
+
+def _with_original(photo: Photo, found: own_depth.OwnDepth) -> Photo:
+    """The sharp original of a photograph, turned like it, if its file holds one of its size."""
+    if found.original is None or found.original.image.size < photo.image.size:
+        return photo
+    image = disparity.placed(
+        found.original.image,
+        photo.image.shape[:2],
+        photo.orientation,
+        like_sensor=found.original.orientation == 1,
+    ).pixels
+    tags = exif.cleaned(exif.parse(photo.exif), image.shape[:2])
+    return photo._replace(image=np.ascontiguousarray(image), exif=tags, alpha=None)
+
+
 def mask(place: Path, source: Path, photo: Photo) -> Float[np.ndarray, "h w"]:
     """Reads what must stay sharp: the opacity of a cut-out, or a picture that is white there.
 
@@ -197,14 +228,11 @@ def _from_itself(source: Path, photo: Photo, notify: Notify) -> Mapped:
         made = to_disparity(found.map)
         if made.disparity.min() == made.disparity.max():
             raise ValueError("the depth inside is the same everywhere")
-        turn = functools.partial(disparity.placed, orientation=photo.orientation)
         size = photo.image.shape[:2]
-        way = turn(made.disparity, size, like_sensor=found.like_sensor)
-        if found.original is not None and found.original.image.size >= photo.image.size:
-            like_sensor = found.original.orientation == 1
-            image = turn(found.original.image, size, like_sensor=like_sensor).pixels
-            tags = exif.cleaned(exif.parse(photo.exif), image.shape[:2])
-            photo = photo._replace(image=np.ascontiguousarray(image), exif=tags, alpha=None)
+        way = disparity.placed(
+            made.disparity, size, photo.orientation, like_sensor=found.like_sensor
+        )
+        photo = _with_original(photo, found)
     except ValueError as error:
         notify(f"d2f: note: {source}: {error}")
         return Mapped(photo)

@@ -3,26 +3,72 @@
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jax import Array
 from jaxtyping import Float
 
-from d2f_jax import pipeline
-from d2f_jax.photo import develop, exif
+from d2f_jax import files, pipeline
+from d2f_jax.photo import develop, exif, image_io
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Settings
-from d2f_jax.render import kernels
+from d2f_jax.render import highlights, kernels
 
 Renderer = Callable[
     [Photo, DisparityOutput | None, Float[np.ndarray, "p q"] | None], develop.Developed
 ]
 """From a photograph, its map, and a mask of what stays sharp (if there are), to the result."""
 
+_LENS_OPTIONS = ("blades", "squeeze", "cat_eye", "shape", "restore_highlights", "f_number")
 
-def renderer(settings: Settings) -> Renderer:
+
+class Networks:
+    """The networks, loaded when first used, and what the first saw in the last photograph."""
+
+    def __init__(self, weights: Path | None = None):
+        self._weights = weights
+        self._photo: np.ndarray | None = None
+        self._found: dict[str, Any] = {}
+
+    @functools.cached_property
+    def d2f(self) -> pipeline.D2F:
+        """The networks; a ValueError says what is wrong with their weights."""
+        return pipeline.load(self._weights)
+
+    def defocus(self, photo: Photo) -> Float[Array, "p q"]:
+        """The defocus map of a photograph (`develop.defocus`), kept until the next one."""
+        return self._kept("defocus", develop.defocus, photo)
+
+    def sharpness(self, photo: Photo) -> Float[np.ndarray, "p q"]:
+        """How sure the network is that places are in focus (`develop.sharpness`), kept alike."""
+        return self._kept("sharpness", develop.sharpness, photo)
+
+    def _kept(self, name: str, look: Callable[[pipeline.D2F, Photo], Any], photo: Photo) -> Any:
+        if self._photo is not photo.image:
+            self._photo, self._found = photo.image, {}
+        if name not in self._found:
+            self._found[name] = look(self.d2f, photo)
+        return self._found[name]
+
+
+def renderer(
+    settings: Settings,
+    networks: Networks | None = None,
+    canvas: tuple[int, int] | None = None,
+) -> Renderer:
     """Reads focus and blur, and chooses between lens and networks, for each photograph by its map.
+
+    Args:
+      settings: What the user chose.
+      networks: Those of the settings, where the same photograph is rendered again and again.
+      canvas: Size that smaller pictures share compiled code in (`lens` only).
+
+    Returns:
+      A function of photograph, map and mask.
 
     Raises:
       ValueError: for a focus or blur that cannot be read, options that belong to the other
@@ -40,18 +86,20 @@ def renderer(settings: Settings) -> Renderer:
         raise ValueError("--focal-length and --sensor belong to --f-number")
     if settings.f_number is not None and blur.in_pixels:
         raise ValueError("--f-number and a blur in pixels both say how much: name one of them")
-    load = functools.cache(functools.partial(pipeline.load, settings.weights))
+    again = networks is not None
+    networks = networks or Networks(settings.weights)
     if settings.renderer == "d2f" or (settings.renderer == "auto" and settings.weights is not None):
         _refuse_lens_options(settings)
-        load()  # what is wrong with weights is said before any photograph is read
+        _ = networks.d2f  # what is wrong with weights is said before any photograph is read
         always = "d2f"
     else:
         always = "lens" if settings.renderer == "lens" else None
-    blades = settings.blades
     lens = functools.partial(
         develop.through_lens,
-        aperture=None if blades is None else kernels.Polygon(blades=blades),
-        restore_highlights=settings.restore_highlights,
+        aperture=opening(settings),
+        highlights=_highlights(settings),
+        cat_eye=settings.cat_eye,
+        canvas=canvas,
     )
 
     def chosen(
@@ -60,7 +108,7 @@ def renderer(settings: Settings) -> Renderer:
         """What is named; else, if no mask says it, where the network sees the subject."""
         if focus != "auto" or mask is not None:
             return focus
-        return focus_names.subject(made.disparity, develop.sharpness(load(), photo))
+        return focus_names.subject(made.disparity, networks.sharpness(photo))
 
     def render(
         photo: Photo, made: DisparityOutput | None, mask: Float[np.ndarray, "m n"] | None
@@ -75,12 +123,13 @@ def renderer(settings: Settings) -> Renderer:
         if (always or ("d2f" if made is None else "lens")) == "d2f":
             _refuse_lens_options(settings)
             if made is None and (mask is not None or settings.sharp):
-                made = DisparityOutput(develop.hallucinated(load(), photo))
-            disparity, sharp = None, focus
-            if made is not None:
-                sharp = chosen(photo, made, mask)
-                disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
-            return develop.through_d2f(load(), photo, disparity, focus=sharp, blur=blur)
+                made = DisparityOutput(develop.hallucinated(photo, networks.defocus(photo)))
+            if made is None:
+                seen = networks.defocus(photo) if again else None  # alone, all is one program
+                return develop.through_d2f(networks.d2f, photo, focus=focus, blur=blur, seen=seen)
+            sharp = chosen(photo, made, mask)
+            disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
+            return develop.through_d2f(networks.d2f, photo, disparity, focus=sharp, blur=blur)
         if made is None:
             raise ValueError(
                 "the renderer lens needs a disparity map: add --disparity FILE or --depth-model "
@@ -98,12 +147,55 @@ def renderer(settings: Settings) -> Renderer:
     return render
 
 
-def _refuse_lens_options(settings: Settings) -> None:
-    if settings.blades is not None or settings.restore_highlights or settings.f_number is not None:
-        raise ValueError(
-            "--blades, --restore-highlights and --f-number belong to the renderer lens, which "
-            "needs a map"
+def opening(settings: Settings) -> kernels.Aperture:
+    """The opening of the lens.
+
+    A circle is blades of full roundness, and every opening is squeezed by some ratio: so all but
+    pictures share their compiled code.
+
+    Raises:
+      ValueError: for numbers outside of their ranges, options that do not fit together, or a
+        picture that cannot be read.
+    """
+    blades, shape = settings.blades, settings.shape
+    if not math.isfinite(settings.rotation):
+        raise ValueError(f"--rotation {settings.rotation:g}: give an angle in degrees")
+    if not 0 <= settings.cat_eye <= 1.5:
+        raise ValueError(f"--cat-eye {settings.cat_eye:g}: give a shift in radii, 0 to 1.5")
+    if not 0 < settings.squeeze <= 1:
+        raise ValueError(f"--squeeze {settings.squeeze:g}: give width over height, above 0 to 1")
+    if blades is None and (settings.roundness or settings.rotation):
+        raise ValueError("--roundness and --rotation belong to --blades")
+    if shape is not None and blades is not None:
+        raise ValueError("--shape and --blades both say what the opening is: name one of them")
+    if shape is not None:
+        photo = image_io.read_photo(shape)
+        picture = photo.image.mean(axis=-1) if photo.alpha is None else photo.alpha
+        with files.naming(shape):
+            inner: kernels.Aperture = kernels.Picture(picture)
+    elif blades is None:
+        inner = kernels.Polygon(roundness=1.0)
+    else:
+        inner = kernels.Polygon(
+            blades=blades, roundness=settings.roundness, rotation=settings.rotation
         )
+    return kernels.Squeeze(aperture=inner, ratio=settings.squeeze)
+
+
+def _highlights(settings: Settings) -> highlights.ContrastRule | None:
+    if not 1 <= settings.highlight_gain < math.inf:
+        raise ValueError(
+            f"--highlight-gain {settings.highlight_gain:g}: give a factor of 1 or more"
+        )
+    if not settings.restore_highlights:
+        return None
+    return highlights.ContrastRule(limit=settings.highlight_gain)
+
+
+def _refuse_lens_options(settings: Settings) -> None:
+    if any(getattr(settings, name) != getattr(Settings, name) for name in _LENS_OPTIONS):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in _LENS_OPTIONS)
+        raise ValueError(f"{names} belong to the renderer lens, which needs a map")
 
 
 def _bent(

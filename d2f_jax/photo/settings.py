@@ -3,7 +3,7 @@
 Nothing heavy is imported here: the command reads its words with it before anything else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -139,12 +139,47 @@ class Settings(MapSettings):
     ] = None
     blades: Annotated[
         int | None,
-        arg(metavar="N", help="Straight blades of the lens's iris (`lens` only); round without."),
+        arg(metavar="N", help="Blades of the lens's iris (`lens` only); round without."),
+    ] = None
+    roundness: Annotated[
+        float,
+        arg(metavar="SHARE", help="How round the blades are: 0 straight, 1 a circle."),
+    ] = 0.0
+    rotation: Annotated[
+        float, arg(metavar="DEGREES", help="Turn of the iris, clockwise as one sees the picture.")
+    ] = 0.0
+    squeeze: Annotated[
+        float,
+        arg(
+            metavar="RATIO",
+            help="Width of the opening over its height (`lens` only): 0.5 for tall discs, as of an "
+            "anamorphic lens.",
+        ),
+    ] = 1.0
+    cat_eye: Annotated[
+        float,
+        arg(
+            metavar="SHIFT",
+            help="How far discs are cut off towards the corners (`lens` only): 0 to 1.5, such as "
+            "0.5. Takes four times as long.",
+        ),
+    ] = 0.0
+    shape: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help_behavior_hint="",
+            help="A picture as the opening, bright is open, instead of blades (`lens` only).",
+        ),
     ] = None
     restore_highlights: Annotated[
         bool,
         arg(help="Give clipped lights their brightness back, so that they glow (`lens` only)."),
     ] = False
+    highlight_gain: Annotated[
+        float,
+        arg(metavar="FACTOR", help="By how much --restore-highlights raises lights in the dark."),
+    ] = 8.0
     renderer: Annotated[
         Literal["auto", "lens", "d2f"],
         arg(
@@ -153,3 +188,17 @@ class Settings(MapSettings):
             "without weights."
         ),
     ] = "auto"
+
+
+def words(settings: MapSettings) -> list[str]:
+    """The options of the command that say the same as these settings; none for the defaults."""
+    said = []
+    for field in fields(MapSettings if type(settings) is MapSettings else Settings):
+        value, name = getattr(settings, field.name), field.name.replace("_", "-")
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            said.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            said += [f"--{name}", f"{value!r}" if isinstance(value, float) else f"{value}"]
+    return said

@@ -34,6 +34,7 @@ def lens_blur(
     max_radius: float | None = None,
     layer_batch: int = 1,
     tile: int | None = None,
+    canvas: tuple[int, int] | None = None,
 ) -> Shaped[Array, "*b h w 3"]:
     """Blurs a picture as a lens would, for any map of disparity; near objects melt over far ones.
 
@@ -58,6 +59,7 @@ def lens_blur(
       layer_batch: Layers that are blurred at a time. More than 1 helps accelerators only.
       tile: Side of the tiles that a large picture is rendered in, to bound memory [px]; None
         renders in one piece.
+      canvas: Height and width to pad smaller pictures to, so that all of them share one program.
 
     Returns:
       The image through the lens in the encoding and dtype of `image`; sRGB is clipped to [0, 1].
@@ -93,7 +95,11 @@ def lens_blur(
     height, width = disparity.shape[-2:]
     size = None
     if not any(isinstance(array, jax.core.Tracer) for array in (image, disparity)):
-        size, image, disparity = (height, width), _padded(image, -3), _padded(disparity, -2)
+        size, image, disparity = (
+            (height, width),
+            _padded(image, -3, canvas),
+            _padded(disparity, -2, canvas),
+        )
     bokeh = _lens_blur(
         image,
         disparity,
@@ -137,15 +143,17 @@ def _argument(function: Callable) -> Callable:
     return jax.tree.map(static, function)
 
 
-def _padded(array: Array, rows: int) -> Array:
+def _padded(array: Array, rows: int, canvas: tuple[int, int] | None = None) -> Array:
     """Repeats the border of a picture, whose rows are this axis, to a size that others share.
 
-    Sides are rounded up by less than a ninth of themselves: at most a fifth is padding.
+    Sides are rounded up by less than a ninth of themselves: at most a fifth is padding. Beyond
+    that, a canvas is filled.
     """
     border = [(0, 0)] * array.ndim
-    for axis in (rows, rows + 1):
+    for axis, least in zip((rows, rows + 1), canvas or (0, 0), strict=True):
         side = array.shape[axis]
-        border[axis] = (0, -side % 2 ** max(0, (side // 9).bit_length() - 1))
+        wanted = max(side, least)
+        border[axis] = (0, wanted - side + -wanted % 2 ** max(0, (wanted // 9).bit_length() - 1))
     return jnp.pad(array, border, mode="edge") if any(after for _, after in border) else array
 
 

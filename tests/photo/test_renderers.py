@@ -103,11 +103,11 @@ def sees_the_left(d2f, monkeypatch):
     """The network keeps the left fifth sharp; gives how often it looked."""
     looks = []
 
-    def defocus(image):
+    def glance(image):
         looks.append(image.shape)
         return np.where(np.arange(80) < 16, np.float32(0), np.float32(0.9))[None].repeat(64, axis=0)
 
-    monkeypatch.setattr(type(d2f), "defocus", lambda self, image: defocus(image))
+    monkeypatch.setattr(type(d2f), "glance", lambda self, image: glance(image))
     return looks
 
 

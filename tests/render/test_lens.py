@@ -369,3 +369,14 @@ def test_traced_arguments_need_max_radius():
     image, disparity = smooth_scene(32, 32)
     with pytest.raises(ValueError, match="max_radius"):
         jax.jit(lambda f: lens_blur(image, disparity, focus=f, blur=3.0))(0.1)
+
+
+def test_a_canvas_changes_nothing_but_what_is_compiled():
+    y, x = np.mgrid[:66, :90].astype(np.float32)
+    image = np.stack([0.5 + 0.4 * np.sin(x / 5), 0.5 + 0.4 * np.cos(y / 7), x / 90], axis=-1)
+    disparity = np.broadcast_to(np.linspace(0, 1, 90, dtype=np.float32), (66, 90))
+    options = {"focus": 0.6, "blur": 7.0}
+    image, disparity = jnp.asarray(image), jnp.asarray(disparity)
+    alone = render.lens_blur(image, disparity, **options)
+    held = render.lens_blur(image, disparity, canvas=(96, 128), **options)
+    np.testing.assert_allclose(held, alone, atol=1e-5)
