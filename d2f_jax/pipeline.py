@@ -45,6 +45,10 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safete
 """The weights that come with the package."""
 
 
+GLANCE_SIDE = 256
+"""Long side at which `D2F.defocus` shows a picture to networks that see any size [px]."""
+
+
 def working_size(height: int, width: int) -> tuple[int, int]:
     """Half size, each side rounded to a multiple of 64 (errata k), at least 64."""
     return max(1, round(height / 128)) * 64, max(1, round(width / 128)) * 64
@@ -227,6 +231,31 @@ class D2F:
             strip=budget.strip(width) if strip is None else strip,
             tile=pieces.tile,
         )
+
+    def defocus(self, image: Float[Array, "h w 3"]) -> Float[Array, "p q"]:
+        """Hallucinates the defocus map alone, of a small copy of the picture; no rendering.
+
+        Args:
+          image: All-in-focus picture, sRGB in [0, 1], each side 64 pixels or more.
+
+        Returns:
+          The map in [0, 1], 0 in focus, as large as the network saw the picture: its long side is
+          the configuration's `defocus_side`, or `GLANCE_SIDE` for networks that see any size.
+
+        Raises:
+          ValueError: as `__call__` for the picture.
+        """
+        image = _checked_image(image)
+        side = self.config.defocus_side or GLANCE_SIDE
+        step = max(1, max(image.shape) // (4 * side))  # resizing antialiases what is left
+        seen = _seen(image[step // 2 :: step, step // 2 :: step], side)
+        return _glance(self.config.defocus_net, self.params.defocus, seen)
+
+
+@functools.partial(jax.jit, static_argnames="net")
+def _glance(net: hallucination.DefocusNet, params: Any, seen: Array) -> Array:
+    raw: Any = net.apply(params, seen)
+    return jnp.clip(raw, 0, 1)
 
 
 def load(path: str | os.PathLike[str] | None = None) -> D2F:

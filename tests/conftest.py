@@ -105,8 +105,8 @@ def released_d2f(released_state_dicts):
 
 
 @pytest.fixture
-def lens(monkeypatch):
-    """`render.lens_blur` replaced by a stand-in that remembers its calls."""
+def lens(monkeypatch, d2f):
+    """`render.lens_blur` replaced by a stand-in that remembers its calls, and `d2f`."""
     from d2f_jax import render
     from tests import fakes
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bench_memory, common, inputs, official, report, torch_baseline
+from benchmarks import bench_focus, bench_memory, common, inputs, official, report, torch_baseline
 from d2f_jax.models import architectures, defocus
 from d2f_jax.render import convolution
 from tests.conftest import load_golden
@@ -205,3 +205,15 @@ def test_durations(seconds, text):
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no checkout of the authors' repository"):
         official.load(tmp_path, {})
+
+
+def test_relief_stays_within_its_bounds_and_on_the_subject():
+    disparity = np.full((90, 120), 0.2, np.float32)
+    disparity[30:60, 40:80] = 0.8
+    made, low, high = bench_focus.relieved(disparity, 0.8, np.random.default_rng(0))
+    np.testing.assert_allclose(made[:20], 0.2, atol=1e-6)
+    inside = made[36:54, 46:74]
+    assert 0.8 * (1 - bench_focus.RELIEF) <= inside.min() < inside.max()
+    assert inside.max() <= 0.8 * (1 + bench_focus.RELIEF)
+    assert low < np.median(inside) < high
+    assert bench_focus.central(disparity) == pytest.approx(0.8)

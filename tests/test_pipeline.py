@@ -93,6 +93,26 @@ def test_network_maps_are_clipped_unless_asked(tiny):
     assert float(high(picture(), clip=False).defocus.min()) > 2
 
 
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((150, 200), (192, 256)), ((64, 800), (32, 256)), ((4200, 3000), (256, 192))],
+)
+def test_a_glance_is_small(tiny, size, seen):
+    defocus = np.asarray(tiny.defocus(picture(*size)))
+    assert defocus.shape == seen
+    assert defocus.min() >= 0
+    assert defocus.max() <= 1
+    with pytest.raises(ValueError, match="sides of at least 64 pixels"):
+        tiny.defocus(jnp.zeros((10, 64, 3)))
+
+
+def test_a_glance_sees_what_the_pipeline_sees(tiny):
+    """A picture whose working size is that of the glance, with nothing finer than its pixels."""
+    image = np.repeat(np.repeat(picture(192, 256), 2, 0), 2, 1)
+    close = np.abs(np.asarray(tiny.defocus(image)) - np.asarray(tiny(image).defocus))
+    assert close.mean() < 0.02
+
+
 def test_refocus_moves_the_sharp_plane(tiny):
     """The network's own map gives the values to focus on."""
     image = picture()

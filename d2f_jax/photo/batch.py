@@ -50,7 +50,7 @@ def run(
                 f"{place}: one {what} cannot serve {len(sources)} photographs; give a folder of "
                 f"{what}s"
             )
-    work, map_of = renderers.renderer(settings), map_sources.find(settings)
+    work, map_of = renderers.renderer(settings), map_sources.find(settings, console.print)
     keep = (settings.disparity, settings.mask, settings.weights)
     targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
 
@@ -116,7 +116,7 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
         if path is not None and files.identity(path) == files.identity(target):
             raise ValueError(f"{target}: would replace {path}; name another with --output")
     depth_io.check_written(target)
-    map_of = map_sources.find(settings)
+    map_of = map_sources.find(settings, console.print)
     photo, made, _ = map_of(source, _read(source, console.print), console.print)
     if made is None:
         with files.naming(source):

@@ -1,8 +1,8 @@
 """Disparity from a photograph by any depth network in an ONNX file (extra `depth`).
 
-The protocol is one function, `image -> disparity`: `h w 3`, sRGB in [0, 1], to `h w`, greater =
-nearer. What it returns goes to `render.lens_blur`; another network only needs another such
-function.
+The protocol is one function, `image -> disparity`: `h w 3`, sRGB in [0, 1], to `p q`, greater =
+nearer, in the picture's proportions. What it returns goes through `render.refine` to
+`render.lens_blur`; another network only needs another such function.
 """
 
 import dataclasses
@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-DepthModel = Callable[[Float[np.ndarray, "h w 3"]], Float[np.ndarray, "h w"]]
+from d2f_jax.photo import disparity
+from d2f_jax.photo.settings import Convention
+
+DepthModel = Callable[[Float[np.ndarray, "h w 3"]], Float[np.ndarray, "p q"]]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,7 +35,7 @@ class DepthConfig:
       multiple: Sides are rounded to multiples of this (14 for Depth Anything, 32 for MiDaS).
       mean: Subtracted from the channels; the file's metadata entry "mean", or ImageNet's when None.
       std: Divides the channels; the file's metadata entry "std", or ImageNet's when None.
-      near_is_large: False for networks that return distance instead of inverse depth.
+      convention: What the network returns: "disparity", or "metres" for those that tell distances.
     """
 
     size: tuple[int, int] | None = None
@@ -40,7 +43,7 @@ class DepthConfig:
     multiple: int = 14
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    near_is_large: bool = True
+    convention: Convention = "disparity"
 
 
 def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -> DepthModel:
@@ -51,10 +54,12 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
       config: What to assume where the file leaves it open.
 
     Returns:
-      A function from a picture to its disparity, of any affine scale, at the picture's size.
+      A function from a picture to its disparity, as large as the network makes it, in the picture's
+      proportions: in 1/m if the network tells distances, else on any affine scale.
 
     Raises:
-      ValueError: if onnxruntime is missing, the file cannot be read, or is not such a network.
+      ValueError: if onnxruntime is missing, the file cannot be read, or is not such a network. The
+        function raises one if the network refuses the picture or returns no map.
     """
     try:
         import onnxruntime
@@ -69,8 +74,7 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no common class of errors
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path}: not a readable ONNX network ({reason})") from error
+        raise ValueError(f"{path}: not a readable ONNX network ({_first_line(error)})") from error
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 else None
     if shape is None or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
@@ -81,18 +85,27 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
     std = np.asarray(config.std or json.loads(metadata.get("std", "null")) or IMAGENET_STD)
     fixed = tuple(shape[2:]) if all(isinstance(side, int) for side in shape[2:]) else None
 
-    def disparity_of(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    def disparity_of(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "p q"]:
         size = config.size or fixed or _open_size(image.shape[:2], config)
         planes = (_resized(np.asarray(image, np.float32), size) - mean) / std
         planes = np.moveaxis(planes, -1, 0)[None].astype(np.float32)
-        result = np.squeeze(np.asarray(session.run(None, {inputs[0].name: planes})[0]))
+        try:
+            result = session.run(None, {inputs[0].name: planes})[0]
+        except Exception as error:
+            raise ValueError(f"{path}: the network failed ({_first_line(error)})") from error
+        result = np.squeeze(np.asarray(result))
         if result.ndim != 2 or not np.isfinite(result).all():
             raise ValueError(f"{path}: returned no depth map, but an array of shape {result.shape}")
-        if not config.near_is_large:
-            result = 1 / np.maximum(result, 1e-6)
-        return _resized(result[..., None].astype(np.float32), image.shape[:2])[..., 0]
+        made = disparity.to_disparity(result, config.convention).disparity
+        scale = min(1.0, max(made.shape) / max(image.shape[:2]))
+        rows, columns = (max(1, round(scale * side)) for side in image.shape[:2])
+        return _resized(made[..., None], (rows, columns))[..., 0]
 
     return disparity_of
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def _open_size(shape: tuple[int, int], config: DepthConfig) -> tuple[int, int]:

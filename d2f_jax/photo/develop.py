@@ -29,6 +29,9 @@ MIN_SIDE = 64
 """Smaller pictures are refused by both renderers."""
 
 
+NEARLY_SHARP = 0.1
+"""Defocus from which `sharpness` is 0."""
+
 LEAST_SHARP = 1e-3
 """Share of the picture that the networks keep sharp, below which there is a notice."""
 
@@ -239,6 +242,17 @@ def hallucinated(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
     scale = max(done.maps["defocus"].shape) / max(size)
     defocus = fitted(done.maps["defocus"], (round(scale * size[0]), round(scale * size[1])))
     return 1 - defocus
+
+
+def sharpness(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
+    """How sure the network is that a place is in focus: 1 at a defocus of 0, 0 at `NEARLY_SHARP`.
+
+    It sees a small copy of the photograph (`pipeline.D2F.defocus`), cut to [0, 1] if scene-linear.
+    """
+    image = jax.device_put(photo.image)
+    if photo.linear:
+        image = color.linear_to_srgb(jnp.clip(image, 0, 1))
+    return np.maximum(0, 1 - np.asarray(d2f.defocus(image)) / np.float32(NEARLY_SHARP))
 
 
 def kernels_factor(config: architectures.D2FConfig, height: int, width: int) -> float:

@@ -15,6 +15,10 @@ MAX_DISTORTION = 0.02
 """Relative difference in aspect ratio above which a map is not one of the photograph."""
 
 
+METRIC: tuple[Convention, ...] = ("inverse_depth", "metres", "millimetres")
+"""Conventions whose maps become disparity in 1/m."""
+
+
 class DepthMap(NamedTuple):
     """A map as it was stored.
 
@@ -84,9 +88,8 @@ def to_disparity(depth: Real[np.ndarray, "h w"], convention: Convention) -> Disp
         else:
             disparity = depth
     filled = fill_holes(disparity.astype(np.float32))
-    metric = convention not in ("disparity", "near_is_dark")
     holes = int((~np.isfinite(disparity)).sum())
-    return DisparityOutput(filled, notice_about(filled), holes, metric)
+    return DisparityOutput(filled, notice_about(filled), holes, convention in METRIC)
 
 
 def fill_holes(disparity: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -8,7 +8,7 @@ numbers `focus` and `blur` of `render.lens_blur`. Positions are pixels from the 
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Real
+from jaxtyping import Bool, Float, Real
 
 
 class Point(NamedTuple):
@@ -88,14 +88,44 @@ def at_distance(metres: float) -> float:
     return 1 / metres
 
 
-def subject(disparity: Real[np.ndarray, "h w"]) -> float:
-    """Guesses what a photographer would focus on: what is near in the middle of the picture.
+LEAST_SHARP = 1e-3
+"""Mean sharpness up to which `subject` does not believe that there is a subject."""
 
-    This is the disparity that 90 % of the central quarter (half of each side) do not exceed.
+MIDDLE = 0.35
+"""Deviation of what `subject` takes for the middle of the picture, in halves of its sides."""
+
+
+def subject(
+    disparity: Real[np.ndarray, "h w"], sharpness: Float[np.ndarray, "p q"] | None = None
+) -> float:
+    """Guesses what a photographer would focus on: what is near where the subject is.
+
+    Args:
+      disparity: The map.
+      sharpness: How sure it is that a photographer would keep a place sharp, in [0, 1], at any
+        size (`develop.sharpness`).
+
+    Returns:
+      The median of the map, weighted by the sharpness and by the square of the nearness, from 0 at
+      the farthest to 1 at the nearest. Without sharpness, or if nothing is sharp, places count by
+      how near they are to the middle of the picture instead.
     """
-    height, width = disparity.shape
-    middle = disparity[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    return float(np.percentile(middle, 90))
+    if sharpness is None or sharpness.mean() <= LEAST_SHARP:
+        y, x = np.ogrid[-1:1:256j, -1:1:256j]
+        sharpness = np.exp(-(y**2 + x**2) / (2 * MIDDLE**2))
+    rows, columns = (
+        (2 * np.arange(many) + 1) * length // (2 * many)
+        for many, length in zip(sharpness.shape, disparity.shape, strict=True)
+    )
+    values = disparity[np.ix_(rows, columns)].astype(np.float64)
+    low, high = np.percentile(values, (0.5, 99.5))
+    nearness = np.clip((values - low) / max(high - low, 1e-30), 0, 1)
+    weights = (sharpness * nearness**2).ravel()
+    order = np.argsort(values, axis=None)
+    shares = np.cumsum(weights[order])
+    if not shares[-1] > 0:  # all that is sharp is farthest
+        return float(low)
+    return float(values.ravel()[order][np.searchsorted(shares, shares[-1] / 2)])
 
 
 def parse(text: str) -> Focus:

@@ -1,5 +1,6 @@
 """Where the map of a photograph comes from: a file, a depth network, or the photograph itself."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from d2f_jax import color, files
-from d2f_jax.photo import depth, depth_io, disparity, exif, image_io, own_depth
+from d2f_jax import color, files, render
+from d2f_jax.photo import depth, depth_io, depth_models, disparity, exif, image_io, own_depth
 from d2f_jax.photo.disparity import DepthMap, DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Convention, MapSettings
@@ -37,27 +38,87 @@ MapSource = Callable[[Path, Photo, Notify], Mapped]
 """From a photograph's file, the photograph and a way to tell the user something, to its map."""
 
 
-def find(settings: MapSettings) -> MapSource:
+def find(settings: MapSettings, notify: Notify = lambda line: None) -> MapSource:
     """The source that the settings name; without one, the depth in the photographs themselves.
 
+    What it gives is refined by the colours of the photograph, unless the settings say no.
+
+    Args:
+      settings: What the user named.
+      notify: Gets a line on a depth network that has a name, and may have to be fetched.
+
     Raises:
-      ValueError: if they name two, or a depth network that cannot be loaded.
+      ValueError: if they name two, or a depth network that cannot be fetched or loaded.
     """
+    source = _source(settings, notify)
+    return source if settings.refine == "off" else functools.partial(_refined, source)
+
+
+def _source(settings: MapSettings, notify: Notify) -> MapSource:
     if settings.disparity is not None and settings.depth_model is not None:
         raise ValueError("--disparity and --depth-model both give a map: name one of them")
+    source = _named(settings, notify)
+    if not settings.own_depth:
+        return source or (lambda place, photo, notify: Mapped(photo))
+    return functools.partial(_with_matte, source or _from_itself)
+
+
+def _named(settings: MapSettings, notify: Notify) -> MapSource | None:
+    convention = None if settings.convention == "auto" else settings.convention
     if settings.disparity is not None:
-        convention = None if settings.convention == "auto" else settings.convention
         return functools.partial(_from_file, settings.disparity, convention)
     if settings.depth_model is not None:
-        return functools.partial(_from_network, depth.load_onnx(settings.depth_model))
-    return _from_itself if settings.own_depth else lambda source, photo, notify: Mapped(photo)
+        path, config = depth_models.find(settings.depth_model, notify)
+        if convention is not None:
+            config = dataclasses.replace(config, convention=convention)
+        metric = config.convention in disparity.METRIC
+        return functools.partial(_from_network, depth.load_onnx(path, config), metric)
+    return None
 
 
-def _from_network(model: depth.DepthModel, source: Path, photo: Photo, notify: Notify) -> Mapped:
-    image = jnp.clip(jnp.asarray(photo.image), 0, 1)
+def _refined(find_map: MapSource, source: Path, photo: Photo, notify: Notify) -> Mapped:
+    """The map of another source with the outlines of its photograph."""
+    mapped = find_map(source, photo, notify)
+    if mapped.map is None:
+        return mapped
+    disparity, size = mapped.map.disparity, mapped.photo.image.shape[:2]
+    if any(mine > its for mine, its in zip(disparity.shape, size, strict=True)):
+        return mapped
+    refined = np.asarray(render.refine(disparity, _encoded(mapped.photo)))
+    return mapped._replace(map=mapped.map._replace(disparity=refined))
+
+
+def _encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
+    """The picture as sRGB in [0, 1]."""
+    if not photo.linear:
+        return photo.image
+    return np.asarray(color.linear_to_srgb(jnp.clip(photo.image, 0, 1)))
+
+
+def _with_matte(find_map: MapSource, source: Path, photo: Photo, notify: Notify) -> Mapped:
+    """Takes the portrait matte in a photograph's file for a mask, whatever the map is from."""
+    mapped = find_map(source, photo, notify)
+    try:
+        found = own_depth.find_matte(files.read_bytes(source))
+        if found is None:
+            return mapped
+        values, like_sensor = found
+        size = mapped.photo.image.shape[:2]
+        way = disparity.placed(values, size, photo.orientation, like_sensor=like_sensor)
+    except ValueError as error:
+        notify(f"d2f: note: {source}: {error}")
+        return mapped
+    used = "portrait matte used, stays sharp unless --focus names a place"
+    notify(f"d2f: note: {source}: {used} (--no-own-depth does without)")
+    return mapped._replace(mask=np.ascontiguousarray(way.pixels))
+
+
+def _from_network(
+    model: depth.DepthModel, metric: bool, source: Path, photo: Photo, notify: Notify
+) -> Mapped:
     with files.naming(source):
-        values = model(np.asarray(color.linear_to_srgb(image) if photo.linear else image))
-    return Mapped(photo, DisparityOutput(values))
+        values = model(np.clip(_encoded(photo), 0, 1))
+    return Mapped(photo, DisparityOutput(values, metric=metric))
 
 
 def _from_file(

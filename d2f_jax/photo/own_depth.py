@@ -7,7 +7,7 @@ the file), and Apple's, where the XMP of a grey picture behind the first one say
 
 import base64
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -28,6 +28,7 @@ _ITEMS = (
     "http://ns.google.com/photos/1.0/container/item/",
 )
 _APPLE = "http://ns.apple.com/pixeldatainfo/1.0/"
+_MATTE = "urn:com:apple:photo:2018:aux:portraiteffectsmatte"
 
 _METRES = {"m": 1.0, "meters": 1.0, "metres": 1.0, "mm": 1e-3, "millimeters": 1e-3}
 
@@ -64,6 +65,37 @@ def find(data: bytes) -> OwnDepth | None:
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"the depth inside cannot be used: {reason}") from error
+
+
+def find_matte(data: bytes) -> tuple[Float[np.ndarray, "h w"], bool] | None:
+    """Finds the portrait matte that iPhones put into the bytes of a photograph's file.
+
+    Returns:
+      The matte in [0, 1], 1 = person, and whether it more likely lies as the sensor saw the scene;
+      None if there is none, or nobody in it.
+
+    Raises:
+      ValueError: if what is there cannot be used; the caller names the file.
+    """
+    found = None
+    try:
+        if decoders.is_heif(data):
+            file = pi_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+            photo = file[file.primary_index]
+            if numbers := photo.info["aux"].get(_MATTE):
+                picture = photo.get_aux_image(numbers[0])
+                decoders.check_size(*picture.size)
+                values = np.array(picture)
+                found = values.reshape(*values.shape[:2], -1)[..., 0] / np.float32(255), False
+        elif data.startswith(jpeg.START) and b"ortraitEffectsMatte" in data:
+            for picture, fields in _of_apple(jpeg.pictures(data)):
+                if fields.get("AuxiliaryImageType", "").lower() == "portraiteffectsmatte":
+                    part = image_io.decode(data[picture.start : picture.end], Path("its matte"))
+                    found = depth_io.grey(part), part.orientation == 1
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(f"the portrait matte inside cannot be used: {reason}") from error
+    return found if found is not None and (found[0] > 0.5).any() else None
 
 
 # --- HEIC -----------------------------------------------------------------------------------------
@@ -143,12 +175,20 @@ def _in_jpeg(data: bytes) -> OwnDepth | None:
                 body = _bytes_of(data, first.end, items, number)
                 photo = image_io.decode(body, Path("its original"))
         return OwnDepth(_between(values, fields), "Dynamic Depth", like_sensor, photo)
-    for picture in pictures:
-        fields = _merged(_roots(picture), _APPLE) if _mentions(picture, _APPLE.encode()) else {}
+    for picture, fields in _of_apple(pictures):
         if fields.get("AuxiliaryImageType", "").lower() in ("disparity", "depth"):
             values, like_sensor = _picture(data[picture.start : picture.end])
             return OwnDepth(_scaled_by_apple(values, fields), "depth from Apple", like_sensor)
     return None
+
+
+def _of_apple(
+    pictures: Iterable[jpeg.Picture],
+) -> Iterator[tuple[jpeg.Picture, dict[str, str]]]:
+    """The pictures of a file of which Apple's fields say what they are, with these."""
+    for picture in pictures:
+        if _mentions(picture, _APPLE.encode()):
+            yield picture, _merged(_roots(picture), _APPLE)
 
 
 def _listed_depth(

@@ -54,6 +54,14 @@ def renderer(settings: Settings) -> Renderer:
         restore_highlights=settings.restore_highlights,
     )
 
+    def chosen(
+        photo: Photo, made: DisparityOutput, mask: Float[np.ndarray, "m n"] | None
+    ) -> focus_names.Focus:
+        """What is named; else, if no mask says it, where the network sees the subject."""
+        if focus != "auto" or mask is not None:
+            return focus
+        return focus_names.subject(made.disparity, develop.sharpness(load(), photo))
+
     def render(
         photo: Photo, made: DisparityOutput | None, mask: Float[np.ndarray, "m n"] | None
     ) -> develop.Developed:
@@ -62,20 +70,24 @@ def renderer(settings: Settings) -> Renderer:
                 f"focus {settings.focus}: the map has no unit, a distance needs one in metres, "
                 "millimetres or 1/m (--convention)"
             )
+        if settings.mask is None and focus != "auto":
+            mask = None  # the photograph's own matte gives way to what is named
         if (always or ("d2f" if made is None else "lens")) == "d2f":
             _refuse_lens_options(settings)
             if made is None and (mask is not None or settings.sharp):
                 made = DisparityOutput(develop.hallucinated(load(), photo))
             disparity, sharp = None, focus
             if made is not None:
-                disparity, sharp = _bent(photo, made.disparity, focus, mask, settings)
+                sharp = chosen(photo, made, mask)
+                disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
             return develop.through_d2f(load(), photo, disparity, focus=sharp, blur=blur)
         if made is None:
             raise ValueError(
                 "the renderer lens needs a disparity map: add --disparity FILE or --depth-model "
                 "FILE"
             )
-        disparity, sharp = _bent(photo, made.disparity, focus, mask, settings)
+        sharp = chosen(photo, made, mask)
+        disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
         if settings.f_number is None:
             return lens(photo, disparity, focus=sharp, blur=blur)
         if not made.metric:

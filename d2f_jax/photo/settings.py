@@ -36,28 +36,40 @@ class MapSettings:
         ),
     ] = None
     depth_model: Annotated[
-        Path | None,
+        str | None,
         arg(
-            metavar="FILE.onnx",
-            help="A depth network, such as MiDaS or Depth Anything, that makes the disparity map "
-            "(extra `depth`).",
+            metavar="NAME|FILE.onnx",
+            help_behavior_hint="",
+            help="A depth network that makes the disparity map (extra `depth`): "
+            "depth-anything-v2-small, -base, -large, midas-small or depth-pro, which is fetched "
+            "once; any other in an ONNX file; or NAME=FILE for one of these got by hand.",
         ),
     ] = None
     convention: Annotated[
         Literal["auto", Convention],
         arg(
-            help="What the values of --disparity are: inverse depth on any scale, inverse depth in "
-            "1/m, distance in metres or millimetres (0 = not measured), or a picture that is dark "
-            "where it is near; auto is what the file says, else disparity."
+            help="What the values of --disparity (or of a --depth-model) are: inverse depth on any "
+            "scale, inverse depth in 1/m, distance in metres or millimetres (0 = not measured), or "
+            "a picture that is dark where it is near; auto is what is known of them, else "
+            "disparity."
         ),
     ] = "auto"
     own_depth: Annotated[
         bool,
         arg(
             help_behavior_hint="",
-            help="Do not use the depth that phones put into a photograph's file.",
+            help="Do not use the depth and the portrait matte that phones put into a photograph's "
+            "file.",
         ),
     ] = True
+    refine: Annotated[
+        Literal["auto", "off"],
+        arg(
+            help_behavior_hint="",
+            help="auto gives a map that is smaller or softer than its photograph the outlines that "
+            "the colours show; off enlarges it smoothly.",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +83,8 @@ class Settings(MapSettings):
             help="What is sharp: the point X pixels from the left and Y from the top of the "
             "upright photograph, a box LEFT,TOP,RIGHT,BOTTOM, nearest, a distance such as 2.5m "
             "(maps in metres or 1/m), or a value of the map (pictures of integers count from 0 to "
-            "1). auto takes what is near in the middle of the map, else what the network chooses.",
+            "1). auto is where the network sees the subject; with a map, if it sees none, what is "
+            "near in the middle.",
         ),
     ] = "auto"
     mask: Annotated[

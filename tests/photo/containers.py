@@ -10,6 +10,7 @@ import pillow_heif
 from PIL import Image
 
 DEPTH_AUX = b"urn:mpeg:hevc:2015:auxid:2\0"
+MATTE_AUX = b"urn:com:apple:photo:2018:aux:portraiteffectsmatte\0"
 
 
 def box(kind, *parts):
@@ -67,8 +68,9 @@ def heic(
     exif=b"",
     refers_to=1,
     shift=0,
+    kind=DEPTH_AUX,
 ):
-    """A HEIC file: the photograph is item 1, its depth 2, its EXIF 3.
+    """A HEIC file: the photograph is item 1, its depth (or matte, by `kind`) 2, its EXIF 3.
 
     `turns` are quarter turns, counterclockwise, of the two pictures, which `mirror` then mirrors;
     `shift` moves the offset of
@@ -82,7 +84,7 @@ def heic(
         own = [config, full(b"ispe", struct.pack(">II", *pixels.shape[1::-1]))]
         own += [box(b"irot", bytes([turns[number]]))] if turns[number] else []
         own += [box(b"imir", b"\1")] if mirror else []
-        own += [full(b"auxC", DEPTH_AUX, metadata)] if number else []
+        own += [full(b"auxC", kind, metadata)] if number else []
         places.append([len(properties) + n + 1 for n in range(len(own))])
         properties += own
     kinds = [b"hvc1"] * len(items)

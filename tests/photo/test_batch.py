@@ -189,7 +189,7 @@ def test_a_depth_network_makes_the_map(tmp_path, photograph):
     code = run(
         [str(photograph)],
         output=str(target),
-        depth_model=model,
+        depth_model=str(model),
         focus="nearest",
         save_maps=True,
     )
@@ -204,9 +204,9 @@ def test_a_depth_network_makes_the_map(tmp_path, photograph):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"disparity": Path("a.png"), "depth_model": Path("b.onnx")}, "name one of them"),
-        ({"depth_model": Path("missing.onnx")}, "no such file"),
-        ({"depth_model": Path("photo.png")}, "not a readable ONNX network"),
+        ({"disparity": Path("a.png"), "depth_model": "b.onnx"}, "name one of them"),
+        ({"depth_model": "missing.onnx"}, "no such file"),
+        ({"depth_model": "photo.png"}, "not a readable ONNX network"),
         ({"renderer": "lens"}, "--disparity FILE or --depth-model FILE"),
     ],
 )

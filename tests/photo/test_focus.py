@@ -16,6 +16,34 @@ def test_focus_is_read_as_people_write_it():
     assert focus.in_mask(RAMP, mask) == pytest.approx(0.9, abs=1e-3)
 
 
+def test_the_subject_is_near_where_a_small_map_of_sharpness_says():
+    """Against every value repeated as often as it weighs."""
+    sharpness = np.random.default_rng(0).integers(0, 5, (6, 10))
+    places = RAMP[2::5, 2::4].ravel()  # the pixels in the middle of each
+    nearness = (places - places.min()) / np.ptp(places)
+    repeats = np.rint(1000 * sharpness.ravel() * nearness**2).astype(int)
+    expected = np.median(np.repeat(places, repeats))
+    assert focus.subject(RAMP, sharpness / np.float32(4)) == pytest.approx(expected, abs=0.03)
+    for place in ((2, 3), (0, 0)):  # the last one is farthest
+        one = np.zeros((3, 4), np.float32)
+        one[place] = 1
+        assert focus.subject(RAMP, one) == pytest.approx(
+            RAMP[10 * place[0] + 5, 10 * place[1] + 5], abs=0.01
+        )
+
+
+def test_without_sharpness_the_subject_is_near_in_the_middle():
+    y, x = np.mgrid[-1:1:60j, -1:1:80j]
+    scene = np.where(y > 0.5, y, 0.1) + 0.01 * x  # ground, and a far wall
+    thing = np.hypot(y / 0.5, x / 0.1) < 1
+    scene[thing] = 0.6
+    assert focus.subject(scene) == pytest.approx(0.6, abs=0.02)
+    unsure = np.full((6, 10), focus.LEAST_SHARP / 2, np.float32)
+    assert focus.subject(scene, unsure) == focus.subject(scene)
+    assert focus.subject(3 * scene + 5) == pytest.approx(3 * focus.subject(scene) + 5)
+    assert focus.subject(np.ones((5, 5))) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

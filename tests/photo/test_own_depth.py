@@ -1,5 +1,6 @@
 """Depth inside photographs: every way of storing it, and files that lie."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -256,7 +257,11 @@ def test_the_map_is_written_and_read_again(phone, lens, capsys, suffix):
     assert "1/m, greater = nearer, 0.3" in err.splitlines()[-1]
     back = depth_io.read_map(f"m.{suffix}")
     assert back.convention == "inverse_depth"
-    close(back.values, 1 + 2 * VALUES)
+    close(back.values, jax.image.resize(1 + 2 * VALUES, PICTURE.shape[:2], "linear"))
+    small = ["depth", "apple.jpg", "--output", f"small.{suffix}", "--refine", "off"]
+    assert cli.main(small) == 0
+    close(depth_io.read_map(f"small.{suffix}").values, 1 + 2 * VALUES)
+    capsys.readouterr()
     assert cli.main(["bokeh", "apple.jpg", "--disparity", f"m.{suffix}", "--focus", "0.5m"]) == 0
     assert cli.main(["bokeh", "apple.jpg", "--focus", "0.5m"]) == 0
     first, second = lens.calls

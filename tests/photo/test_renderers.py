@@ -98,6 +98,43 @@ def test_exif_fills_in_the_lens(here, lens):
         assert exif.lens(block) == (None, None)
 
 
+@pytest.fixture
+def sees_the_left(d2f, monkeypatch):
+    """The network keeps the left fifth sharp; gives how often it looked."""
+    looks = []
+
+    def defocus(image):
+        looks.append(image.shape)
+        return np.where(np.arange(80) < 16, np.float32(0), np.float32(0.9))[None].repeat(64, axis=0)
+
+    monkeypatch.setattr(type(d2f), "defocus", lambda self, image: defocus(image))
+    return looks
+
+
+@pytest.mark.parametrize("renderer", ["lens", "d2f"])
+def test_auto_is_where_the_network_sees_the_subject(here, lens, d2f, sees_the_left, renderer):
+    assert cli.main([*MAP, "--renderer", renderer]) == 0
+    sharp = lens.calls[0].focus if renderer == "lens" else d2f.calls[0]["focus"]
+    assert sharp == pytest.approx(16 * 0.5 ** (1 / 3) / 79, abs=0.01)  # the cube: nearness
+    assert sees_the_left == [(64, 80, 3)]
+
+
+def test_sharp_keeps_what_the_network_chose(here, d2f, sees_the_left):
+    """The stand-in's own map grows to the right: it is sharpest at the left."""
+    assert cli.main(["bokeh", "a.png", "--sharp", "0.1"]) == 0
+    assert d2f.calls[1]["focus"] == pytest.approx(1 - 7.5 / 79, abs=0.03)
+
+
+@pytest.mark.parametrize("options", [["--focus", "nearest"], ["--mask", "mask.png"], []])
+def test_the_network_looks_only_where_nothing_else_says_what_is_sharp(
+    here, lens, d2f, sees_the_left, options
+):
+    save_mask("mask.png")
+    arguments = [*MAP, *options] if options else ["bokeh", "a.png"]
+    assert cli.main(arguments) == 0
+    assert not sees_the_left
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

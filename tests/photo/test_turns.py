@@ -158,13 +158,19 @@ def test_files_that_say_how_they_lie(tmp_path, orientation):
 
 @pytest.fixture(scope="module")
 def bright_is_near(tmp_path_factory):
-    return save_bright_is_near(tmp_path_factory.mktemp("network") / "depth.onnx")
+    return str(save_bright_is_near(tmp_path_factory.mktemp("network") / "depth.onnx"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "avif"])
 def test_depth_networks(tmp_path, bright_is_near, orientation, kind):
     check(plain(tmp_path, orientation, kind), orientation, depth_model=bright_is_near)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_depth_networks_by_name(tmp_path, bright_is_near, orientation):
+    named = f"depth-anything-v2-small={bright_is_near}"
+    check(plain(tmp_path, orientation), orientation, depth_model=named)
 
 
 class SeesBrightness(FakeD2F):
