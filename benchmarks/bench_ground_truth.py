@@ -34,6 +34,7 @@ from skimage.metrics import structural_similarity
 
 from benchmarks import peers
 from d2f_jax import color, render
+from d2f_jax.models import resize
 from d2f_jax.render import highlights
 
 
@@ -74,6 +75,23 @@ def read_suite(folder: Path) -> Iterator[Sample]:
 def read_picture(path: Path) -> np.ndarray:
     """Reads an 8-bit picture as sRGB in [0, 1]."""
     return np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
+
+
+def small_map(sample: Sample, factor: int, *, refined: bool) -> Sample:
+    """With a map as phones and depth networks give it: averages of a smaller size, in 8 bits."""
+    height, width = sample.disparity.shape
+    cells = sample.disparity.reshape(height // factor, factor, width // factor, factor)
+    small = (np.rint(cells.mean(axis=(1, 3)) * 255) / 255).astype(np.float32)
+    if refined:
+        large = render.refine(small, sample.image)
+    else:
+        large = resize.bilinear(jnp.asarray(small)[..., None], (height, width))[..., 0]
+    return sample._replace(disparity=np.asarray(large))
+
+
+def lens_blur_by_small_map(sample: Sample, factor: int, *, refined: bool) -> np.ndarray:
+    """Our renderer with a small map."""
+    return lens_blur(small_map(sample, factor, refined=refined), hdr=False)
 
 
 def lens_blur(sample: Sample, *, hdr: bool, **options: Any) -> np.ndarray:
@@ -120,6 +138,13 @@ METHODS: dict[str, Callable[[Sample], np.ndarray]] = {
     "8 bit: lens_blur, restored highlights": functools.partial(
         lens_blur, hdr=False, highlights=highlights.ContrastRule()
     ),
+    **{
+        f"8 bit: lens_blur, map of 1/{factor} in 8 bits, {how}": functools.partial(
+            lens_blur_by_small_map, factor=factor, refined=how == "refined"
+        )
+        for factor in (2, 4)
+        for how in ("enlarged", "refined")
+    },
     "HDR: scatter": functools.partial(peer, peers.scatter, hdr=True),
     "HDR: multiplane": functools.partial(peer, peers.multiplane, hdr=True),
     "HDR: lens_blur": functools.partial(lens_blur, hdr=True),

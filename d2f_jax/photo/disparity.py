@@ -131,22 +131,25 @@ def without_steps(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     if not 60 < (levels[-1] - levels[0]) / step < 256:
         return values
     low, high, smooth = values - 2 * step, values + 2 * step, values
-    for radius in (16, 8, 4, 2, 1, 1):
+    for radius in (32, 16, 8, 4, 2, 1, 1):
         smooth = np.clip(_averaged(smooth, radius), low, high)
     return smooth
 
 
 def _averaged(values: np.ndarray, radius: int) -> np.ndarray:
-    """Averages over squares of `2 radius + 1` pixels; the border repeats."""
+    """Averages over squares of `2 radius + 1` pixels; beyond the border slopes go on."""
     for axis in (0, 1):
+        reach = min(radius, values.shape[axis] - 1)
         border = [(0, 0), (0, 0)]
-        border[axis] = (radius + 1, radius)
-        sums = np.cumsum(np.pad(values, border, mode="edge"), axis=axis, dtype=np.float64)
+        border[axis] = (reach, reach)
+        values = np.pad(values, border, mode="reflect", reflect_type="odd")
+        border[axis] = (1, 0)
+        sums = np.cumsum(np.pad(values, border), axis=axis, dtype=np.float64)
         behind, ahead = (
-            np.take(sums, np.arange(start, start + values.shape[axis]), axis=axis)
-            for start in (0, 2 * radius + 1)
+            np.take(sums, np.arange(start, start + values.shape[axis] - 2 * reach), axis=axis)
+            for start in (0, 2 * reach + 1)
         )
-        values = ((ahead - behind) / (2 * radius + 1)).astype(np.float32)
+        values = ((ahead - behind) / (2 * reach + 1)).astype(np.float32)
     return values
 
 

@@ -40,6 +40,7 @@ _STEEP = 0.9  # sharpness below which a map may be coarser than its size
 _STEEPER = 0.1  # what it gains when halved, if it is
 _MIXED = 0.1  # how far a mixed pixel is from both sides, as a share of the edge
 _ALONE = 0.1  # and from its neighbours
+_HALO = 2  # pixels around a tile
 _BISECTIONS, _LARGEST_SHIFT, _STEEPNESS, _SHIFTED = 6, 3.0, 4.0, 0.5
 
 
@@ -206,7 +207,7 @@ def _averaged(image: Float[AnyArray, "h w c"], size: tuple[int, int]) -> Float[A
 
 
 class _Lines(NamedTuple):
-    """Rows (or columns) of a tile, with one more on either side.
+    """Rows (or columns) of a tile, with `_HALO` more on either side.
 
     Attributes:
       large: Their places in the large picture, cut to it.
@@ -222,11 +223,11 @@ class _Lines(NamedTuple):
 
 
 def _lines(start: int, count: int, large: int, small: int) -> _Lines:
-    places = np.arange(start - 1, start + count + 1)
+    places = np.arange(start - _HALO, start + count + _HALO)
     position = (places + 0.5) * small / large
     cell = np.floor(position).astype(int)
     first = cell[0] - _REACH
-    reached = first + np.arange(count + 2 + 2 * _REACH)
+    reached = first + np.arange(count + 2 * _HALO + 2 * _REACH)
     return _Lines(
         np.clip(places, 0, large - 1),
         cell - first,
@@ -298,8 +299,8 @@ def _tile(
     large: Float[Array, "h w 3"],
     cells: tuple[Int[Array, "h"], Int[Array, "w"]],
     offsets: tuple[Float[Array, "h"], Float[Array, "w"]],
-) -> Float[Array, "h-2 w-2"]:
-    """Enlarges a tile; the pixel around it completes the cells that its border cuts."""
+) -> Float[Array, "h-4 w-4"]:
+    """Enlarges a tile; pixels around it complete what its border cuts."""
 
     def spread(plane: AnyArray, dy: Array | int = 0, dx: Array | int = 0) -> Array:
         return _cut(plane, cells[0] + dy, cells[1] + dx)
@@ -330,9 +331,22 @@ def _tile(
     chance = jnp.log(chance + 1e-4) - jnp.log(1 - chance + 1e-4)
     share = jnp.clip((spread(disparity) - far) / contrast, 0, 1)
     side = chance + _SHIFTED * lax.stop_gradient(_shift(chance, share, cells))
+    side = _shared(side, large)
     chosen = jnp.where(side > 0, nearer / nearer_weight, farther / farther_weight)
     edge = jnp.clip((spread(steps) - _SMALL_EDGE) / (_EDGE - _SMALL_EDGE), 0, 1)
-    return (linear + (chosen - linear) * edge)[1:-1, 1:-1]
+    return (linear + (chosen - linear) * edge)[_HALO:-_HALO, _HALO:-_HALO]
+
+
+def _shared(side: Float[Array, "h w"], image: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
+    """What pixels and their neighbours of like colour think together, so that no dots are left."""
+    sums = weights = jnp.zeros_like(side)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            there, colour = (jnp.roll(plane, (dy, dx), (0, 1)) for plane in (side, image))
+            alike = jnp.exp(-((image - colour) ** 2).sum(-1) / (2 * _ALIKE**2))
+            weight = alike / 2 ** (abs(dy) + abs(dx))
+            sums, weights = sums + weight * there, weights + weight
+    return sums / weights
 
 
 def _shift(

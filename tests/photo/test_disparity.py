@@ -1,7 +1,10 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image, ImageOps
 
+from d2f_jax import render
 from d2f_jax.photo import disparity
 
 RAMP = np.linspace(0, 1, 30 * 40, dtype=np.float32).reshape(30, 40)
@@ -134,6 +137,21 @@ def test_steps_of_eight_bits_are_smoothed_and_edges_stay():
     second = [np.abs(np.diff(values[inside], 2, axis=1)).max() for values in (stepped, smooth)]
     assert second[1] < 0.25 * second[0]
     np.testing.assert_allclose(smooth[40, 101] - smooth[40, 100], 0.4, atol=4.1 / 255)
+
+
+@pytest.mark.parametrize("radius", [20, 60])
+@pytest.mark.parametrize(("levels", "decibels"), [(256, 55), (64, 50)])
+def test_a_slanted_ground_of_few_levels_shows_no_seams(radius, levels, decibels):
+    image = jnp.asarray(skimage.data.astronaut()[:256, 100:420])
+    ground = np.broadcast_to(np.linspace(0.003, 0.997, 256, dtype=np.float32)[:, None], (256, 320))
+    stepped = np.rint(ground * (levels - 1)) / np.float32(levels - 1)
+    blurred = [
+        render.lens_blur(image / 255, jnp.asarray(map_), focus=0.5, blur=2.0 * radius)
+        for map_ in (ground, disparity.without_steps(stepped))
+    ]
+    difference = np.abs(np.asarray(blurred[1] - blurred[0]))
+    assert difference.max() < 0.03
+    assert -10 * np.log10((difference**2).mean()) > decibels
 
 
 def test_other_maps_are_not_smoothed():

@@ -1,0 +1,149 @@
+"""Makes the pictures of the documents that show the lens.
+
+    python -m benchmarks.gallery [--suite SUITE] [--output docs/pictures]
+
+SUITE is a folder of ray-traced scenes as for `bench_ground_truth`; without it `lens_blur.jpg` is
+left as it is. The others are made of the motorcycle in `docs/samples`:
+
+- `motorcycle.jpg`: the photograph, and with the engine in focus;
+- `small_map.jpg`: bokeh by a map of a quarter of the size in 8 bits, enlarged, refined, and by the
+  exact map;
+- `focus_sweep.webp`: the focus moves through the picture in 24 steps; how long they took, and how
+  many functions were compiled after the first, is printed.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from benchmarks import bench_ground_truth
+from d2f_jax import files, render
+from d2f_jax.photo import depth_io, develop, focus, image_io
+from d2f_jax.render import highlights
+
+SAMPLES = Path("docs/samples")
+SHOWN = ("p02_night_lights/0", "p03_fence/0", "p04_branches/0")
+GAP = 3
+
+
+def beside(*pictures: np.ndarray, down: bool = False) -> np.ndarray:
+    """Pictures in a row (or column) with white between them."""
+    axis = 0 if down else 1
+    shape = list(pictures[0].shape)
+    shape[axis] = GAP
+    parts = [part for picture in pictures for part in (picture, np.ones(shape))]
+    return np.concatenate(parts[:-1], axis=axis)
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    """Writes a picture in [0, 1] as JPEG."""
+    with files.replacing(path) as temporary:
+        Image.fromarray(_bytes(picture)).save(temporary, "JPEG", quality=90)
+    print(path, flush=True)
+
+
+def _bytes(picture: np.ndarray) -> np.ndarray:
+    return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+
+
+def ray_traced(suite: Path) -> np.ndarray:
+    """Rows of the 8-bit picture, `lens_blur` and the truth; lamps of the first one restored."""
+    samples = {sample.name: sample for sample in bench_ground_truth.read_suite(suite)}
+    rows = []
+    for name in SHOWN:
+        sample = samples[name]
+        rule = highlights.ContrastRule() if name == SHOWN[0] else None
+        ours = bench_ground_truth.lens_blur(sample, hdr=False, highlights=rule)
+        row = [_smaller(picture) for picture in (sample.image, ours, sample.bokeh)]
+        rows.append(beside(*row))
+    return beside(*rows, down=True)
+
+
+def _smaller(picture: np.ndarray) -> np.ndarray:
+    height, width, _ = picture.shape
+    shrunk = Image.fromarray(_bytes(picture)).resize(
+        (3 * width // 4, 3 * height // 4), Image.Resampling.LANCZOS
+    )
+    return np.asarray(shrunk, np.float32) / 255
+
+
+def motorcycle() -> tuple[np.ndarray, np.ndarray]:
+    """The photograph, and its map cleaned along its edges, scaled to [0, 1]."""
+    image = image_io.read_photo(SAMPLES / "motorcycle.jpg").image
+    disparity = depth_io.read_disparity(SAMPLES / "motorcycle_disparity.png")
+    disparity = np.asarray(render.refine(disparity, image))
+    low, high = develop.extremes(disparity)
+    return image, np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def small_map(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+    """A crop by a small map enlarged, refined, and by the exact one, twice enlarged."""
+    image, disparity = image[:496, :740], disparity[:496, :740]
+    small = disparity.reshape(124, 4, 185, 4).mean(axis=(1, 3))
+    small = (np.rint(small * 255) / 255).astype(np.float32)
+    maps = (
+        develop.fitted(small, disparity.shape),
+        np.asarray(render.refine(small, image)),
+        disparity,
+    )
+    sharp = focus.at_pixel(disparity, 250, 330)
+    crops = []
+    for map_ in maps:
+        bokeh = render.lens_blur(jnp.asarray(image), jnp.asarray(map_), focus=sharp, blur=30.0)
+        crops.append(np.asarray(bokeh)[120:340, 90:310].repeat(2, 0).repeat(2, 1))
+    return beside(*crops)
+
+
+def sweep(image: np.ndarray, disparity: np.ndarray, path: Path, steps: int = 24) -> None:
+    """The focus moves from near to far and back, as an animated picture."""
+    image, disparity = image[::2, ::2], disparity[::2, ::2]
+    frames, seconds, compiled = [], [], 0
+
+    def count(event: str, duration_secs: float, **_: str | int) -> None:
+        nonlocal compiled
+        compiled += event == "/jax/core/compile/backend_compile_duration"
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    for k in range(steps):
+        start = time.perf_counter()
+        sharp = 0.5 + 0.5 * float(np.cos(2 * np.pi * k / steps))
+        bokeh = render.lens_blur(
+            jnp.asarray(image), jnp.asarray(disparity), focus=sharp, blur=24.0, max_radius=24.0
+        )
+        frames.append(Image.fromarray(_bytes(np.asarray(bokeh))))
+        seconds.append(time.perf_counter() - start)
+        if k == 0:
+            compiled = 0
+    with files.replacing(path) as temporary:
+        options = {"save_all": True, "append_images": frames[1:], "duration": 90, "loop": 0}
+        frames[0].save(temporary, "WEBP", quality=80, **options)
+    height, width, _ = image.shape
+    print(
+        f"{path}: {width}x{height}, first step {seconds[0]:.1f} s, then {np.mean(seconds[1:]):.2f} "
+        f"s a step, {compiled} functions compiled after the first"
+    )
+
+
+def main() -> None:
+    """Makes the pictures."""
+    parser = argparse.ArgumentParser(description="Makes the pictures of the documents.")
+    parser.add_argument("--suite", type=Path, help="ray-traced scenes, for lens_blur.jpg")
+    parser.add_argument("--output", type=Path, default=Path("docs/pictures"))
+    arguments = parser.parse_args()
+    if arguments.suite:
+        save(ray_traced(arguments.suite), arguments.output / "lens_blur.jpg")
+    image, disparity = motorcycle()
+    sharp = focus.at_pixel(disparity, 250, 330)
+    bokeh = render.lens_blur(jnp.asarray(image), jnp.asarray(disparity), focus=sharp, blur=30.0)
+    save(beside(image, np.asarray(bokeh)), arguments.output / "motorcycle.jpg")
+    save(small_map(image, disparity), arguments.output / "small_map.jpg")
+    sweep(image, disparity, arguments.output / "focus_sweep.webp")
+
+
+if __name__ == "__main__":
+    main()
