@@ -21,9 +21,11 @@ TITLES = {
     "render": "Renderer",
     "pipeline": "Whole photo and its parts",
     "train_step": "Training step of stage 1",
+    "data": "Making of training samples",
     "memory": "Memory of a large picture",
     "cli": "Cold start of the command",
 }
+CPU_ONLY = ("data", "cli")
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 OURS = "d2f_jax"
 
@@ -58,7 +60,7 @@ def tables(results: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
         for kind, device in DEVICES.items():
             if (benchmark, kind) in results:
                 parts += [table(results[benchmark, kind]), footnote(results[benchmark, kind])]
-            elif (benchmark, kind) != ("cli", "gpu"):
+            elif kind == "cpu" or benchmark not in CPU_ONLY:
                 command = f"python -m benchmarks.bench_{benchmark}"
                 parts.append(f"{device}: not measured; `{command}` on such a machine measures it.")
     return "\n\n".join(parts)

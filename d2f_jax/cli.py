@@ -64,7 +64,12 @@ class Bokeh(Settings):
         ),
     ] = False
     recursive: Annotated[
-        bool, arg(help_behavior_hint="", help="Look into the subfolders of folders too.")
+        bool,
+        arg(
+            help_behavior_hint="",
+            help="Look into the subfolders of folders too; a folder named with --output gets the "
+            "same ones.",
+        ),
     ] = False
 
 

@@ -74,6 +74,11 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words, such as "1 pair" and "2 pairs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def identity(path: str | os.PathLike[str]) -> str:
     """The same for all names of a file; the file need not exist."""
     return os.path.normcase(os.path.realpath(path))

@@ -1,6 +1,7 @@
 """The list of what people do wrong: one line on stderr, exit code 2, and nothing written."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -84,6 +85,53 @@ def test_bad_photographs(here, lens, capsys, name):
     Path(name).write_bytes(data)
     before = listing(here)
     assert message in refused(capsys, "bokeh", name, "--disparity", "a.npy")
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_libraries_under_ours_write_nothing_to_the_screen(here, lens, capfd, compression):
+    """libtiff and its JPEG library are C, and write to the file descriptor itself."""
+    Image.fromarray(make_picture()).save("b.tif", compression=compression)
+    data = bytearray(Path("b.tif").read_bytes())
+    data[12:600] = b"\x55" * 588
+    Path("b.tif").write_bytes(data)
+    assert "b.tif: the picture is damaged" in refused(
+        capfd, "bokeh", "b.tif", "--disparity", "a.npy"
+    )
+    print("still there", file=sys.__stderr__, flush=True)
+    os.write(2, b"and here\n")
+    assert capfd.readouterr().err == "still there\nand here\n"
+
+
+@pytest.mark.parametrize("name", BAD_PHOTOGRAPHS)
+def test_bad_photographs_have_no_map_either(here, d2f, capsys, name):
+    data, message = BAD_PHOTOGRAPHS[name]
+    Path(name).write_bytes(data)
+    before = listing(here)
+    assert message in refused(capsys, "depth", name)
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.jpg"], "no.jpg: no such file"),
+        (["folder"], "folder: a folder, not a file"),
+        (["a.png", "--disparity", "no.npy"], "no.npy: no such file"),
+        (["a.png", "--disparity", "nan.npy"], "nan.npy: 100% of the map has no measurement"),
+        (["a.png", "--disparity", "folder"], "a.png: no map a.* in folder"),
+        (["a.png", "--output", "a.png"], "a.png: would replace a.png"),
+        (["a.png", "--output", "x.jpg"], "x.jpg: maps are written as .png (16 bit) or .npz"),
+        (["a.png", "--output", "none/x.png"], "none: no such folder; make it or name another"),
+        (["a.png", "--weights", "a.npy"], "a.npy: not a safetensors file"),
+        ([], "Missing from d2f depth: IMAGE"),
+    ],
+)
+def test_wrong_usage_of_depth(here, capsys, arguments, message):
+    (here / "folder").mkdir()
+    np.save("nan.npy", bad_map("nan"))
+    before = listing(here)
+    assert message in refused(capsys, "depth", *arguments)
     assert listing(here) == before
 
 

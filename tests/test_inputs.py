@@ -100,10 +100,8 @@ for dtype in ("float64", "float32", "float16", "bfloat16"):
         render.layered_render(image, map_, kernels=bank),
         render.weighted_layered_render(image, jnp.ones_like(image), map_, kernels=bank),
         render.lens_blur(image, map_, focus=0.2, blur=3.0),
-        render.lens_blur(image, map_, focus=0.2, blur=3.0, cat_eye=0.5,
-                         aperture=kernels.Polygon(blades=6)),
         render.lens_blur(image.at[16, 30].set(100.0), map_, focus=0.2, blur=20.0,
-                         encoding="linear"),
+                         encoding="linear", cat_eye=0.5, aperture=kernels.Polygon(blades=6)),
     ]
     for out in outs:
         assert out.dtype == dtype, (dtype, out.dtype)
@@ -119,7 +117,7 @@ for dtype in ("float64", "float32", "float16", "bfloat16"):
 def test_every_precision_runs_where_64_bits_are_enabled():
     done = subprocess.run(
         [sys.executable, "-c", PRECISIONS],
-        env=os.environ | {"JAX_ENABLE_X64": "1"},
+        env=os.environ | {"JAX_ENABLE_X64": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
     )

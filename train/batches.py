@@ -7,6 +7,7 @@ import grain
 import jax
 import numpy as np
 
+from d2f_jax import files
 from d2f_jax.training.data import composites, folder, loader, photos, synthetic, transforms
 from train.config import DataConfig
 
@@ -152,11 +153,13 @@ def _photographs(config: DataConfig, *, held: bool) -> Any:
 
         return ebb.EbbSource(path, "val470" if held else "train")
     found = folder.find_pairs(path)
+    # A part of the layout for tests is never trained nor validated on.
+    found = found._replace(pairs=tuple(pair for pair in found.pairs if pair.part != "test"))
     folder.require_sound(found)
     pairs: Sequence[folder.Pair] = found.pairs
     if len(pairs) <= config.validation_samples:
         raise ValueError(
-            f"{path}: {len(pairs)} pairs leave none to train on beside "
+            f"{path}: {files.counted(len(pairs), 'pair')}, none left to train on beside "
             f"data.validation-samples {config.validation_samples}"
         )
     cut = len(pairs) - config.validation_samples

@@ -23,8 +23,8 @@ def user_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def take_preset(presets: dict[str, TrainConfig]) -> TrainConfig:
-    """The preset that the first argument names.
+def take_preset(presets: dict[str, TrainConfig]) -> tuple[str, TrainConfig]:
+    """The name and settings of the preset that the first argument names.
 
     Raises:
       ValueError: if it names none.
@@ -34,7 +34,7 @@ def take_preset(presets: dict[str, TrainConfig]) -> TrainConfig:
         print(f"usage: python -m train.{_module()} {{{names}}} --workdir DIR [options]")
         print("A preset followed by --help lists all options with its values.")
         sys.exit(0 if len(sys.argv) > 1 else 2)
-    return preset(presets, sys.argv[1])
+    return sys.argv[1], preset(presets, sys.argv[1])
 
 
 def rest() -> list[str]:

@@ -1,6 +1,7 @@
 """Scores weights on a data set: `python -m train.evaluate WEIGHTS --data FOLDER --split val294`.
 
-Without `--data` the pairs are synthetic ones that no training preset uses.
+Without `--data` the pairs are synthetic ones that no training preset uses, blurred as far as the
+kernels of the weights reach.
 """
 
 import sys
@@ -52,9 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     from d2f_jax.training import evaluation
 
     try:
-        names, source = open_source(config)
-        distance = evaluation.lpips_distance(config.lpips) if config.lpips else None
         model = pipeline.load(config.weights)
+        # As large as the model's kernels reach at full size, of which it renders half.
+        names, source = open_source(config, radius=2.0 * (model.config.sizes[-1] // 2))
+        distance = evaluation.lpips_distance(config.lpips) if config.lpips else None
         scored = evaluate(
             model, names, source, lpips=distance, progress=lambda rows: track(list(rows))
         )
@@ -104,17 +106,24 @@ def evaluate(
     return scored
 
 
-def open_source(config: EvaluateConfig) -> tuple[list[str], Any]:
+def open_source(config: EvaluateConfig, *, radius: float = 68.0) -> tuple[list[str], Any]:
     """The names and samples that a configuration asks for.
+
+    Args:
+      config: What is asked for.
+      radius: Largest blur of synthetic pairs [px].
 
     Raises:
       ValueError: if the folder holds no pairs or none of the split, or any pair is faulty.
     """
+    from d2f_jax import files
     from d2f_jax.training.data import ebb, folder, synthetic
 
     if config.data is None:
         count = 64 if config.limit is None else config.limit
-        samples = synthetic.SyntheticConfig(size=config.size, radius=(8.0, 68.0), full_radius=68.0)
+        samples = synthetic.SyntheticConfig(
+            size=config.size, radius=(min(8.0, radius / 8), radius), full_radius=radius
+        )
         return (
             [f"synthetic {index}" for index in range(count)],
             synthetic.Synthetic(samples, count, start=HELD_OUT),
@@ -131,15 +140,18 @@ def open_source(config: EvaluateConfig) -> tuple[list[str], Any]:
         split = "test" if "test" in parts else "all"
     if split not in ("all", *parts, *ebb.SPLITS):
         raise ValueError(f"{config.data} ({found.layout.name}) has no part {split}")
-    pairs = [
+    taken = [
         pair
         for number, pair in numbered
         if split == "all" or (pair.part == split if split in parts else ebb.in_split(number, split))
-    ][: config.limit]
+    ]
+    pairs = taken[: config.limit]
     if not pairs:
         raise ValueError(f"{config.data} ({found.layout.name}) has no pair of {split}")
-    what = f"layout {found.layout.name}, {len(pairs)} pairs of {split}"
-    print(f"{config.data}: {what}", file=sys.stderr)
+    chosen = files.counted(len(pairs), "pair")
+    chosen += "" if split == "all" else f" of {split}"
+    chosen += "" if len(pairs) == len(taken) else f", the first of {len(taken)}"
+    print(f"{config.data}: layout {found.layout.name}, {chosen}", file=sys.stderr)
     folder.require_sound(found._replace(pairs=tuple(pairs)))
     names = [f"{pair.part}/{pair.name}" if pair.part else pair.name for pair in pairs]
     return names, folder.FolderSource(pairs)

@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 from d2f_jax import pipeline
 from d2f_jax.models import architectures
 from d2f_jax.training import checkpoints, metrics
-from train import batches, devices, state, writers
+from train import batches, devices, messages, state, writers
 from train.config import TrainConfig
 from train.workdir import WorkDir
 
@@ -44,13 +44,20 @@ class Stage(NamedTuple):
     predict: Callable[[state.Params, state.Params, Array], pipeline.D2FOutput]
 
 
-def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) -> dict[str, float]:
+def train(
+    stage: Stage,
+    config: TrainConfig,
+    workdir: str | os.PathLike[str],
+    *,
+    preset: str | None = None,
+) -> dict[str, float]:
     """Trains one stage, from its last checkpoint on if there is one.
 
     Args:
       stage: What to train.
       config: How.
       workdir: Folder of the run: config.json, metrics.jsonl, checkpoints, pictures.
+      preset: What the settings were made from, named in the commands that a run ends with.
 
     Returns:
       The last validation.
@@ -102,27 +109,36 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
             batch=config.data.batch_size,
             quiet=not first,
         )
+        out.say(messages.opening(workdir, stage.name, config, start))
         validated: dict[str, float] = {}
-        out.say(_opening(workdir, start, config))
+        ahead, before = None, None
         try:
             for step in range(start + 1, config.steps + 1):
-                batch = next(data)
+                batch = next(data) if ahead is None else ahead
                 now, parts = update(now, batches.to_devices(batch, split))
-                values = {"loss": float(parts["loss"])}
-                values |= {name: float(value) for name, value in parts.items()}
-                _require_finite(values, batch, workdir, step)
-                out.step(step, values["loss"])
                 save = step % config.save_every == 0 or step == config.steps
+                # The device works meanwhile: on the next batch, unless its place in the data goes
+                # into a checkpoint first, and on the verdict over the step before.
+                ahead = None if save else next(data)
+                if before is not None:
+                    _require_finite(*before, workdir)
+                before = parts, batch, step
+                out.step(step)
                 if save or step % config.log_every == 0:
+                    _require_finite(*before, workdir)
+                    values = _numbers(parts)
                     speed = out.lap(step)
                     if save:
                         validated, first_output = _validate(score, now, held_out, config, split)
                         out.pictures(step, first_output)
                         saved.save(step, now, data, score=validated["val_psnr"])
                     out.metrics(step, values | validated if save else values, speed=speed)
+                    if save:
+                        best = saved.best == step
+                        out.say(messages.checkpoint(workdir, step, best=best))
             if not validated:  # an already finished run
                 validated, _ = _validate(score, now, held_out, config, split)
-            for line in _closing(workdir, stage.name, config, validated):
+            for line in messages.closing(workdir, stage.name, config, validated, preset=preset):
                 out.say(line)
         finally:
             out.close()
@@ -140,32 +156,8 @@ def train(stage: Stage, config: TrainConfig, workdir: str | os.PathLike[str]) ->
             folder.close()
 
 
-def _opening(workdir: Path, start: int, config: TrainConfig) -> str:
-    """Where the run lies, where it starts, and how it goes on after a stop."""
-    if start >= config.steps:
-        return f"{workdir}: finished before, at step {start}; its weights are scored again"
-    begun = f"going on from step {start} of {config.steps}" if start else f"{config.steps} steps"
-    again = "stopped, the same command goes on from the last of them"
-    return f"{workdir}: {begun}, a checkpoint every {config.save_every}; {again}"
-
-
-def _closing(
-    workdir: Path, stage: str, config: TrainConfig, validated: dict[str, float]
-) -> list[str]:
-    """The score, and the commands that a person wants next."""
-    lines = [
-        f"{workdir}: done, {config.steps} steps; validation {validated['val_psnr']:.2f} dB, SSIM "
-        f"{validated['val_ssim']:.4f} (the input has {validated['val_psnr_input']:.2f} dB)",
-        f"weights:  python -m train.export {workdir} {workdir}.safetensors",
-        f"score:    python -m train.evaluate {workdir}.safetensors",
-    ]
-    if stage == "stage1":
-        lines.append(f"stage 2:  python -m train.stage2 PRESET --stage1 {workdir} --workdir RUN")
-    return lines
-
-
 def make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Callable:
-    """One step: loss, gradients, optimiser, running average."""
+    """One step: loss, gradients, optimiser, running average, and whether all of it is finite."""
     optimizer = state.make_optimizer(config, params)
 
     def norm(gradients: state.Params) -> Array:
@@ -188,6 +180,7 @@ def make_update(stage: Stage, config: TrainConfig, params: state.Params) -> Call
             average = optax.incremental_update(params, now.average, share)
         values = {"loss": parts.total, **parts._asdict(), "gradient_norm": norm(gradients)}
         del values["total"]
+        values["finite"] = jnp.isfinite(parts.total) & jnp.isfinite(values["gradient_norm"])
         return state.TrainState(now.step + 1, params, stats, memory, average, now.key), values
 
     return update
@@ -243,15 +236,20 @@ def _validate(
     return means, pictures
 
 
+def _numbers(parts: dict[str, Array]) -> dict[str, float]:
+    """What metrics.jsonl has of a step; waits for the device."""
+    return {name: float(value) for name, value in parts.items() if name != "finite"}
+
+
 def _require_finite(
-    values: dict[str, float], batch: dict[str, np.ndarray], workdir: Path, step: int
+    parts: dict[str, Array], batch: dict[str, np.ndarray], step: int, workdir: Path
 ) -> None:
     """Stops at a loss or gradient that is not finite and saves this process's part of the batch."""
-    if np.isfinite([values["loss"], values["gradient_norm"]]).all():
+    if parts["finite"]:
         return
     path = workdir / f"nonfinite_step{step}_process{jax.process_index()}.npz"
     np.savez(path, image=batch["image"], bokeh=batch["bokeh"])
-    shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+    shown = ", ".join(f"{name} {value:g}" for name, value in _numbers(parts).items())
     raise ValueError(
         f"step {step}: the loss or its gradient is not finite ({shown}); its batch is in {path}. "
         "Lower optimizer.rate or optimizer.clip, or mend the data, and run the command again: it "

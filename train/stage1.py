@@ -46,6 +46,7 @@ def run(
     workdir: str | os.PathLike[str],
     *,
     start: Mapping[str, Any] | None = None,
+    preset: str | None = None,
 ) -> dict[str, float]:
     """Trains stage 1.
 
@@ -53,11 +54,12 @@ def run(
       config: Settings.
       workdir: Folder of the run.
       start: Parameters by network to start from, where paths and shapes agree.
+      preset: What the settings were made from, named in the command for stage 2.
 
     Returns:
       The last validation.
     """
-    return loop.train(make_stage(config, start=start), config, workdir)
+    return loop.train(make_stage(config, start=start), config, workdir, preset=preset)
 
 
 def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -> loop.Stage:
@@ -227,12 +229,12 @@ clip_inward.defvjp(_clip_forward, _clip_backward)
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        config = commands.take_preset(STAGE1)
+        preset, config = commands.take_preset(STAGE1)
         arguments = tyro.cli(
             Arguments, default=Arguments(workdir=tyro.MISSING, config=config), args=commands.rest()
         )
         commands.join_hosts(arguments.config.hosts)
-        run(arguments.config, arguments.workdir)
+        run(arguments.config, arguments.workdir, preset=preset)
 
 
 if __name__ == "__main__":

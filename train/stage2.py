@@ -117,7 +117,7 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        config = commands.take_preset(STAGE2)
+        _, config = commands.take_preset(STAGE2)
         arguments = tyro.cli(
             Arguments,
             default=Arguments(stage1=tyro.MISSING, workdir=tyro.MISSING, config=config),

@@ -43,15 +43,13 @@ class Writers:
             disable=not self._console.is_terminal,  # a log file gets lines instead
         )
         self._task = self._bar.add_task("", total=steps, completed=step, known="")
-        self._speed = 0.0
         self._bar.start()
         self._last = (step, time.monotonic())
 
-    def step(self, step: int, loss: float) -> None:
+    def step(self, step: int) -> None:
         """Moves the progress bar."""
         if not self._quiet:
-            speed = f"{self._speed:.1f} images/s  " if self._speed else ""
-            self._bar.update(self._task, completed=step, known=f"loss {loss:.4f}  {speed}")
+            self._bar.update(self._task, completed=step)
 
     def lap(self, step: int) -> float:
         """Images per second since the clock was last set by `metrics`."""
@@ -64,7 +62,7 @@ class Writers:
         """Appends a line to metrics.jsonl: step, loss and its parts, what else was measured."""
         if self._quiet:
             return
-        self._speed = speed
+        self._bar.update(self._task, known=f"loss {values['loss']:.4f}  {speed:.1f} images/s  ")
         if not self._console.is_terminal or "val_psnr" in values:
             self.say(self._line(step, values, speed))
         line = {"step": step, **values, "images_per_second": round(speed, 2)}
@@ -91,10 +89,10 @@ class Writers:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, step: int, values: Mapping[str, float], speed: float) -> str:
-        """What a log file says of a step; a checkpoint's has the validation."""
+        """What a log file says of a step, with the validation where there was one."""
         parts = [f"step {step}/{self._steps}", f"loss {values['loss']:.4f}"]
         if "val_psnr" in values:
-            parts.append(f"validation {values['val_psnr']:.2f} dB, checkpoint saved")
+            parts.append(f"validation {values['val_psnr']:.2f} dB")
         if speed:
             left = (self._steps - step) * self._batch / speed
             parts += [f"{speed:.1f} images/s", f"{timedelta(seconds=round(left))} left"]

@@ -52,7 +52,10 @@ def run(
             )
     work, map_of = renderers.renderer(settings), map_sources.find(settings, console.print)
     keep = (settings.disparity, settings.mask, settings.weights)
-    targets = plan_targets(sources, output, save_maps=save_maps, keep=keep)
+    roots = [Path(name) for name in images if Path(name).is_dir()]
+    targets = plan_targets(
+        sources, output, roots=roots, save_maps=save_maps, keep=keep, notify=console.print
+    )
 
     pairs = list(zip(sources, targets, strict=True))
     if skip:
@@ -196,28 +199,31 @@ def plan_targets(
     sources: Sequence[Path],
     output: str | None = None,
     *,
+    roots: Sequence[Path] = (),
     save_maps: bool = False,
     keep: Sequence[Path | None] = (),
+    notify: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Names the file for every photograph, and sees that none of them would do harm.
 
     Args:
       sources: Photographs.
       output: File (for one photograph) or folder, which is made; None: beside the photographs.
+      roots: Folders that the user named: what lies below one keeps its subfolders in `output`.
       save_maps: Whether there will be maps beside the targets.
       keep: Other files that must not be replaced.
+      notify: Gets a line on each name that is not the usual one.
 
     Raises:
       ValueError: if a target would replace a photograph or another target, has an ending that
         cannot be written, or lies in a folder that is missing or cannot be written.
     """
     folder = None
-    names = [f"{p.stem}_bokeh{image_io.result_suffix(p)}" for p in sources]
     if output is None:
-        targets = [p.with_name(name) for p, name in zip(sources, names, strict=True)]
+        targets = _named(sources, [p.parent for p in sources], save_maps, notify)
     elif Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix:
         folder = Path(output)
-        targets = [folder / name for name in names]
+        targets = _named(sources, [folder / _below(p, roots) for p in sources], save_maps, notify)
     elif len(sources) > 1:
         raise ValueError(
             f"{output}: one file cannot hold {len(sources)} photographs; name a folder"
@@ -246,11 +252,52 @@ def plan_targets(
         if folder is None and output is not None and not target.parent.is_dir():
             raise ValueError(f"{target.parent}: no such folder; make it or name another")
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"{folder}: cannot make this folder: {error.strerror}") from error
+        for place in dict.fromkeys((folder, *(target.parent for target in targets))):
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(f"{place}: cannot make this folder: {error.strerror}") from error
     return targets
+
+
+def _below(source: Path, roots: Sequence[Path]) -> Path:
+    """The subfolders between the named folder that a photograph lies in, and the photograph."""
+    root = next((root for root in roots if source.is_relative_to(root)), source.parent)
+    return source.parent.relative_to(root)
+
+
+def _named(
+    sources: Sequence[Path],
+    folders: Sequence[Path],
+    save_maps: bool,
+    notify: Callable[[str], None],
+) -> list[Path]:
+    """A name for every result: NAME_bokeh, or NAME_KIND_bokeh where another file has the first.
+
+    `a.heic` and `a.jpg` would both be written to `a_bokeh.jpg`: the one that is of that kind is.
+    """
+    plain = [
+        folder / f"{source.stem}_bokeh{image_io.result_suffix(source)}"
+        for source, folder in zip(sources, folders, strict=True)
+    ]
+    shared = [target.with_suffix("") if save_maps else target for target in plain]  # with its maps
+    rows = list(zip(sources, plain, shared, strict=True))
+    owners: dict[Path, Path] = {}
+    for source, _, name in sorted(rows, key=lambda row: row[0].suffix != row[1].suffix):
+        owners.setdefault(name, source)
+    targets = []
+    for source, target, name in rows:
+        owner = owners[name]
+        if owner.suffix != source.suffix:
+            usual = target.name
+            target = target.with_name(f"{_with_kind(source)}_bokeh{target.suffix}")
+            notify(f"d2f: note: {source}: becomes {target.name}, since {owner} becomes {usual}")
+        targets.append(target)
+    return targets
+
+
+def _with_kind(path: Path) -> str:
+    return f"{path.stem}_{path.suffix[1:].lower()}"
 
 
 def _one(
@@ -310,5 +357,6 @@ def _originals(paths: Iterable[Path]) -> list[Path]:
     """Leaves out what an earlier run wrote of others among the paths."""
     paths = list(paths)
     results = {p.with_name(p.stem + end) for p in paths for end in ("_bokeh", "_depth")}
+    results |= {p.with_name(f"{_with_kind(p)}_bokeh") for p in paths}
     results |= {p.with_name(p.name + end.split(".")[0]) for p in results for end in _MAPS[True]}
     return [p for p in paths if p.with_suffix("") not in results]

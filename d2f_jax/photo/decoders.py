@@ -4,7 +4,9 @@ import contextlib
 import contextvars
 import io
 import logging
+import os
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +191,26 @@ def read_jpeg2000(data: bytes, path: Path) -> Decoded:
     return Decoded(pixels, _rgb_profile(icc), tags)
 
 
+_one_at_a_time = threading.Lock()
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps libtiff and the JPEG library in it off the screen, to which C code writes itself.
+
+    What they find wrong raises an exception too.
+    """
+    with _one_at_a_time, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a process without a screen
+            screen = os.dup(2)
+            stack.callback(os.close, screen)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            os.dup2(nowhere, 2)
+            stack.callback(os.dup2, screen, 2)
+        yield
+
+
 def is_heif(data: bytes) -> bool:
     """Whether a file is HEIC or HEIF, and not AVIF, which may call itself HEIF too."""
     return not _HEIF_BRANDS.isdisjoint(brands(data)) and not is_avif(data)
@@ -227,7 +249,8 @@ def read_tiff(data: bytes, path: Path) -> Decoded:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         if page.bitspersample <= 8:
-            return read_pillow(data, path)
+            with _silenced():
+                return read_pillow(data, path)
         check_size(page.imagewidth, page.imagelength)
         if page.samplesperpixel > 5:
             raise Refused(f"{page.samplesperpixel} channels; grey or RGB pictures are read")

@@ -138,7 +138,8 @@ def _from_file(
     if made.notice:
         notify(f"d2f: note: {place}: {made.notice}")
     if made.holes:
-        notify(f"d2f: note: {place}: {made.holes} pixels without a measurement, filled from beside")
+        holes = files.counted(made.holes, "pixel")
+        notify(f"d2f: note: {place}: {holes} without a measurement, filled from beside")
     (height, width), (rows, columns) = photo.image.shape[:2], way.pixels.shape
     if way.pixels.shape != made.disparity.shape:
         notify(f"d2f: note: {place}: turned like the photograph")

@@ -17,6 +17,7 @@ from jax import Array
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
+from d2f_jax import files
 from d2f_jax.models.networks import vgg
 from d2f_jax.training import metrics
 from d2f_jax.training.data import photos
@@ -117,7 +118,7 @@ class Evaluation:
         """A Markdown table: conventions as rows; the one D2F's numbers are likely under in bold."""
         means = self.means()
         lines = [
-            f"{len(self.scores)} pictures; mean [95 % bootstrap interval]",
+            f"{files.counted(len(self.scores), 'picture')}; mean [95 % bootstrap interval]",
             "",
             "| convention | PSNR, dB | SSIM | |",
             "|---|---|---|---|",

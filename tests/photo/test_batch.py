@@ -92,8 +92,8 @@ def test_nothing_found_is_an_error(tmp_path):
         batch.find_photographs([str(tmp_path / "*.jpg")])
 
 
-def plan(sources, output=None, save_maps=False):
-    return batch.plan_targets([Path(s) for s in sources], output, save_maps=save_maps)
+def plan(sources, output=None, save_maps=False, **more):
+    return batch.plan_targets([Path(s) for s in sources], output, save_maps=save_maps, **more)
 
 
 def test_targets_lie_beside_their_photographs():
@@ -108,6 +108,61 @@ def test_an_output_folder_is_made(tmp_path):
     assert plan(["x/a.jpg"], f"{tmp_path}/new/deep") == [tmp_path / "new" / "deep" / "a_bokeh.jpg"]
     assert (tmp_path / "new" / "deep").is_dir()
     assert plan(["x/a.jpg"], f"{tmp_path}/v1.2/") == [tmp_path / "v1.2" / "a_bokeh.jpg"]
+
+
+def test_an_output_folder_keeps_the_subfolders_of_named_folders(tmp_path):
+    sources = ["in/a.jpg", "in/x/a.jpg", "in/x/y/a.jpg", "elsewhere/b.jpg"]
+    out = tmp_path / "out"
+    assert plan(sources, str(out), roots=[Path("in")]) == [
+        out / "a_bokeh.jpg",
+        out / "x" / "a_bokeh.jpg",
+        out / "x" / "y" / "a_bokeh.jpg",
+        out / "b_bokeh.jpg",
+    ]
+    assert (out / "x" / "y").is_dir()
+
+
+def test_equal_names_in_two_subfolders_are_both_developed(tmp_path, d2f, monkeypatch):
+    for place in ("in/spring", "in/summer"):
+        (tmp_path / place).mkdir(parents=True)
+        save_picture(tmp_path / place / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert batch.run(["in"], Settings(), output="out", recursive=True) == 0
+        assert sorted(str(path) for path in Path("out").rglob("*.png")) == [
+            "out/spring/a_bokeh.png",
+            "out/summer/a_bokeh.png",
+        ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_kinds_of_one_name_get_two_results(order):
+    notes = []
+    sources = ["x/a.heic", "x/a.jpg", "x/b.heic", "y/a.heic"]
+    targets = plan(sources[::order], notify=notes.append)[::order]
+    assert [str(target) for target in targets] == [
+        "x/a_heic_bokeh.jpg",
+        "x/a_bokeh.jpg",
+        "x/b_bokeh.jpg",
+        "y/a_bokeh.jpg",
+    ]
+    assert notes == [
+        "d2f: note: x/a.heic: becomes a_heic_bokeh.jpg, since x/a.jpg becomes a_bokeh.jpg"
+    ]
+
+
+def test_maps_of_two_kinds_of_one_name_do_not_meet():
+    assert plan(["a.jpg", "a.png"]) == [Path("a_bokeh.jpg"), Path("a_bokeh.png")]
+    assert plan(["a.jpg", "a.png"], save_maps=True) == [
+        Path("a_bokeh.jpg"),
+        Path("a_png_bokeh.png"),
+    ]
+
+
+def test_a_result_with_its_kind_in_its_name_is_left_out_later(tmp_path):
+    for name in ("a.heic", "a.jpg", "a_bokeh.jpg", "a_heic_bokeh.jpg", "a_heic_bokeh_mask.png"):
+        (tmp_path / name).touch()
+    assert names(batch.find_photographs([str(tmp_path)])) == ["a.heic", "a.jpg"]
 
 
 def test_an_output_file_may_change_the_format(tmp_path):

@@ -65,12 +65,26 @@ def test_a_folder_gives_its_last_pairs_to_validation(folder):
 
 def test_a_folder_without_enough_pairs_is_refused(folder, tmp_path):
     config = dataclasses.replace(CONFIG, source=folder, validation_samples=5)
-    with pytest.raises(ValueError, match="5 pairs leave none to train on"):
+    with pytest.raises(ValueError, match="5 pairs, none left to train on"):
         batches.train_batches(config, half=True, radius=8)
     (tmp_path / "empty").mkdir()
     config = dataclasses.replace(CONFIG, source=tmp_path / "empty")
     with pytest.raises(ValueError, match="holds no pairs"):
         batches.train_batches(config, half=True, radius=8)
+
+
+def test_the_test_part_of_a_layout_is_left_to_tests(folder, tmp_path):
+    data = tmp_path / "data"
+    for part, numbers in (("train", range(4)), ("test", [4])):
+        for kind in ("original", "bokeh"):
+            (data / part / kind).mkdir(parents=True)
+            for number in numbers:
+                (folder / kind / f"{number}.png").rename(data / part / kind / f"{number}.png")
+    config = dataclasses.replace(CONFIG, source=data, size=(32, 32), validation_samples=1)
+    assert greys(batches.validation_pairs(config, half=True, radius=8)) == {140}
+    trained = batches.train_batches(config, half=True, radius=8)
+    seen = [next(trained) for _ in range(3)]
+    assert set().union(*(greys(batch) for batch in seen)) == {20, 60, 100}
 
 
 def test_an_unreadable_pair_is_named(folder):

@@ -15,6 +15,15 @@ def sharp(image):
     return SimpleNamespace(bokeh=image)
 
 
+class Sharp:
+    """The same as a loaded model."""
+
+    config = SimpleNamespace(sizes=(1, 69))
+
+    def __call__(self, image):
+        return sharp(image)
+
+
 def ebb_like(root, numbers):
     rng = np.random.default_rng(0)
     for number in numbers:
@@ -67,7 +76,15 @@ def test_parts_of_a_layout_are_not_mixed(tmp_path, capsys):
     ):
         config = evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path, split=split)
         assert evaluate.open_source(config)[0] == names
-    assert f"{tmp_path}: layout PyNET, 2 pairs of test" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"{tmp_path}: layout PyNET, 2 pairs of test",
+        f"{tmp_path}: layout PyNET, 3 pairs of train",
+        f"{tmp_path}: layout PyNET, 5 pairs",
+    ]
+    config = evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path, split="train", limit=1)
+    evaluate.open_source(config)
+    assert "1 pair of train, the first of 3\n" in capsys.readouterr().err
     config = evaluate.EvaluateConfig(weights=tmp_path, data=tmp_path, split="validation")
     with pytest.raises(ValueError, match=r"\(PyNET\) has no part validation"):
         evaluate.open_source(config)
@@ -81,9 +98,24 @@ def test_synthetic_pairs_are_held_out(tmp_path):
     assert source[0]["image"].shape == (64, 64, 3)
 
 
+def test_synthetic_pairs_are_blurred_as_far_as_the_kernels_reach(tmp_path, monkeypatch):
+    seen = []
+    model = SimpleNamespace(config=SimpleNamespace(sizes=(1, 9, 17)))
+    monkeypatch.setattr(pipeline, "load", lambda path: model)
+    monkeypatch.setattr(
+        evaluate, "evaluate", lambda model, names, source, **_: seen.append(source) or SCORED
+    )
+    assert evaluate.main([str(tmp_path), "--limit", "1", "--size", "64", "64"]) == 0
+    (source,) = seen
+    assert source.config.full_radius == source.config.radius[1] == 16
+
+
+SCORED = SimpleNamespace(table=lambda: "")
+
+
 def test_the_command_writes_scores(tmp_path, monkeypatch, capsys):
     ebb_like(tmp_path / "data", (1, 2))
-    monkeypatch.setattr(pipeline, "load", lambda path: sharp)
+    monkeypatch.setattr(pipeline, "load", lambda path: Sharp())
     arguments = ["w.safetensors", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
     assert evaluate.main(arguments) == 0
     assert "| **gaussian** |" in capsys.readouterr().out
@@ -91,11 +123,12 @@ def test_the_command_writes_scores(tmp_path, monkeypatch, capsys):
     assert list(content["pictures"]) == ["1", "2"]
 
 
-def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys):
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     assert evaluate.main([str(tmp_path / "no.safetensors"), "--limit", "1"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("evaluate: ")
     assert error.count("\n") == 1
+    monkeypatch.setattr(pipeline, "load", lambda path: Sharp())
     assert evaluate.main(["w", "--data", str(tmp_path)]) == 2
     assert "no pairs in any known layout" in capsys.readouterr().err
     ebb_like(tmp_path, (1,))

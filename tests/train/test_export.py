@@ -115,6 +115,85 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(tmp_path):
     WorkDir(tmp_path, config, stage="stage1").close()
 
 
+class Numbered:
+    """Batches of one grey each, which grows; that of `bad` is not finite. Keeps its place."""
+
+    def __init__(self, bad=None):
+        self.taken, self.bad = 0, bad
+
+    def __next__(self):
+        self.taken += 1
+        picture = np.full((2, 8, 8, 3), self.taken / 100, np.float32)
+        picture[0, 0, 0, 0] = np.nan if self.taken == self.bad else picture[0, 0, 0, 0]
+        return {"image": picture, "bokeh": picture}
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+    """Lets the loop run on numbered batches, without validation; takes the number of the bad."""
+
+    def make(bad=None):
+        data = Numbered(bad)
+        monkeypatch.setattr(batches, "train_batches", lambda *_, **__: data)
+        monkeypatch.setattr(batches, "validation_pairs", lambda *_, **__: {})
+        scores = {"val_psnr": 1.0, "val_ssim": 1.0, "val_psnr_input": 1.0}
+        monkeypatch.setattr(loop, "_validate", lambda *_: (scores, {}))
+        return data
+
+    return make
+
+
+def mean_stage():
+    """A stage whose loss is the mean of the pictures, which its number does not change."""
+
+    def loss(params, stats, batch):
+        return loop_loss(jnp.mean(batch["image"]) + 0 * params["defocus"]["w"]), stats
+
+    return fake_stage()._replace(loss=loss)
+
+
+def test_a_bad_step_between_the_logged_ones_is_named_with_its_own_batch(tmp_path, numbered):
+    numbered(bad=3)
+    config = dataclasses.replace(CONFIG, log_every=100)
+    with pytest.raises(ValueError, match="step 3: the loss or its gradient is not finite"):
+        loop.train(mean_stage(), config, tmp_path)
+    with np.load(tmp_path / "nonfinite_step3_process0.npz") as batch:
+        assert batch["image"][1, 0, 0, 0] == np.float32(0.03)
+
+
+def test_a_bad_step_is_never_saved(tmp_path, numbered):
+    numbered(bad=4)
+    config = dataclasses.replace(CONFIG, save_every=4, log_every=100)
+    with pytest.raises(ValueError, match="step 4"):
+        loop.train(mean_stage(), config, tmp_path)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_batches_are_taken_ahead_but_never_past_a_checkpoint(tmp_path, numbered, monkeypatch):
+    data, seen = numbered(), []
+
+    def save(self, step, now, data, *, score):
+        seen.append((f"step {step} is saved", data.taken))
+
+    def numbers(parts):
+        seen.append(("the device is waited for", data.taken))
+        return {"loss": 0.0}
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", save)
+    monkeypatch.setattr(checkpoints.Checkpoints, "best", 4)
+    monkeypatch.setattr(loop, "_numbers", numbers)
+    config = dataclasses.replace(CONFIG, steps=4, save_every=2, log_every=1)
+    loop.train(mean_stage(), config, tmp_path)
+    assert seen == [
+        ("the device is waited for", 2),
+        ("the device is waited for", 2),
+        ("step 2 is saved", 2),
+        ("the device is waited for", 4),
+        ("the device is waited for", 4),
+        ("step 4 is saved", 4),
+    ]
+
+
 def test_out_of_memory_names_the_knobs(tmp_path):
     config = dataclasses.replace(
         CONFIG, data=dataclasses.replace(CONFIG.data, validation_samples=1, lens_samples=4)

@@ -26,7 +26,7 @@ def lines(folder):
 
 def test_one_object_a_line(tmp_path, open_writers):
     out = open_writers()
-    out.step(1, 0.5)
+    out.step(1)
     out.metrics(1, {"loss": 0.5, "l1": 0.25}, speed=out.lap(1))
     out.metrics(2, {"loss": 0.25, "l1": 0.125}, speed=3.0)
     first, second = lines(tmp_path)
@@ -44,13 +44,13 @@ def test_going_on_drops_what_will_be_written_again(tmp_path, open_writers):
 
 def test_a_log_file_gets_a_line_for_every_entry(open_writers, capsys):
     out = open_writers()
-    out.step(1, 0.5)
+    out.step(1)
     out.metrics(1, {"loss": 0.5}, speed=2.0)
     out.metrics(5, {"loss": 0.25, "val_psnr": 24.961}, speed=4.0)
     out.close()
     assert capsys.readouterr().err.splitlines() == [
         "step 1/10  loss 0.5000  2.0 images/s  0:00:18 left",
-        "step 5/10  loss 0.2500  validation 24.96 dB, checkpoint saved  4.0 images/s  0:00:05 left",
+        "step 5/10  loss 0.2500  validation 24.96 dB  4.0 images/s  0:00:05 left",
     ]
 
 
@@ -72,7 +72,7 @@ def test_pictures_go_to_tensorboard(tmp_path, open_writers):
 
 def test_other_processes_are_quiet(tmp_path):
     out = Writers(tmp_path, steps=10, step=0, batch=4, quiet=True)
-    out.step(1, 0.5)
+    out.step(1)
     out.metrics(1, {"loss": 0.5}, speed=out.lap(1))
     out.pictures(1, {})
     out.say("nothing")

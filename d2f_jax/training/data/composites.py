@@ -133,7 +133,7 @@ def find_material(folder: str | Path, *, held_out: bool) -> Material:
         return tuple(f for n, f in enumerate(files) if (n % 5 == 0) == held_out)
 
     if not chosen(subjects):
-        raise ValueError(f"{folder / 'subjects'}: {len(subjects)} photographs are too few to split")
+        raise ValueError(f"{folder / 'subjects'}: too few photographs ({len(subjects)}) to split")
     return Material(chosen(subjects), chosen(scenes))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from d2f_jax import files
 from d2f_jax.photo import image_io
 
 SUFFIXES = tuple(suffix for suffix in image_io.SUFFIXES if suffix != ".exr")
@@ -67,7 +68,7 @@ def refuse(faults: Sequence[str], where: str) -> None:
       ValueError: with all of them.
     """
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        count = files.counted(len(faults), "fault")
         raise ValueError(f"{count} in {where}:\n  " + "\n  ".join(faults))
 
 
