@@ -31,8 +31,11 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of {bokeh, depth, convert, evaluate}; see d2f --help"),
-        (["bokhe", "a.png"], "bokhe, a.png Available subcommands: bokeh, depth, convert, evaluate"),
+        ([], "Expected one of {bokeh, depth, app, convert, evaluate}; see d2f --help"),
+        (
+            ["bokhe", "a.png"],
+            "bokhe, a.png Available subcommands: bokeh, depth, app, convert, evaluate",
+        ),
         (["bokeh"], "no photographs named: d2f bokeh IMAGE"),
         (["bokeh", "a.png", "--outptu", "x"], "--outptu, x Perhaps you meant: --output FILE|DIR"),
         (["bokeh", "a.png", "--renderer", "gl"], "invalid choice 'gl' for argument '--renderer'"),

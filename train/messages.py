@@ -77,7 +77,7 @@ def closing(
 
 
 def _command(name: str, module: str, *words: str | os.PathLike[str]) -> str:
-    command = shlex.join(["python", "-m", f"train.{module}", *map(os.fspath, words)])
+    command = shlex.join(["python", "-m", f"train.{module}", *(os.fspath(word) for word in words)])
     return f"{name + ':':9} {command}"
 
 
