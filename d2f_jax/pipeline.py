@@ -32,6 +32,8 @@ class D2FOutput(NamedTuple):
       defocus: Defocus map at working size, `... p q`; 0 in focus.
       weight: Radiance weight at working size, `... p q 3`.
       fusion_mask: 1 keeps the sharp input, 0 takes the rendered bokeh, `... h w`.
+      moved: By how much the network's map was lowered so that something is sharp, `...`; 0 with a
+        disparity map.
     """
 
     bokeh: Float[Array, "*b h w 3"]
@@ -39,6 +41,7 @@ class D2FOutput(NamedTuple):
     defocus: Float[Array, "*b p q"]
     weight: Float[Array, "*b p q 3"]
     fusion_mask: Float[Array, "*b h w"]
+    moved: Float[Array, "*b"]
 
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safetensors"
@@ -59,6 +62,7 @@ def apply(
     disparity: Float[Array, "*b p q"] | None = None,
     focus: float | Float[Array, "..."] | None = None,
     clip: bool = True,
+    always_sharp: bool = True,
     layer_batch: int | None = None,
     strip: int | None = None,
     tile: int | None = None,
@@ -77,6 +81,8 @@ def apply(
         the layers by depth (Sec. 4.5).
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
         in which pixels outside of all layers turn black (errata g).
+      always_sharp: Whether the network's map is lowered where it finds nothing in focus, so that
+        what it blurs least is sharp (`defocus.least_blurred`); never where `clip` is False.
       layer_batch: Layers rendered at a time, see `render.layered_render`.
       strip: Full-size rows that the last, largest layers of the networks run at a time, which
         bounds their memory; None takes all. The result is the same.
@@ -90,6 +96,7 @@ def apply(
     size = working_size(height, width)
     small = resize.bilinear(image, size) if strip is None else _shrunk(image, size)
 
+    moved = jnp.zeros(image.shape[:-3], jnp.float32)
     if disparity is not None:
         near = disparity.max(axis=(-2, -1))
         disparity = resize.bilinear(disparity[..., None], size)[..., 0]
@@ -99,8 +106,12 @@ def apply(
         # Smaller strips were slower: pictures of a few megapixels should run in one piece.
         net = config.defocus_net.clone(strip=strip and 8 * strip)
         raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
+        if clip and always_sharp:
+            moved = hallucination.least_blurred(jnp.clip(raw, 0, 1))
         raw = resize.bilinear(raw[..., None], size)[..., 0]
         defocus = jnp.clip(raw, 0, 1) if clip else raw
+        if clip and always_sharp:
+            defocus = jnp.maximum(defocus - moved[..., None, None], 0)
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
@@ -133,7 +144,7 @@ def apply(
         theta=config.theta,
         strip=strip,
     )
-    return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask)
+    return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask, moved)
 
 
 def _shrunk(image: Array, size: tuple[int, int]) -> Array:
@@ -152,7 +163,7 @@ def _seen(small: Array, side: int | None) -> Array:
     return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
 
 
-_jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip", "tile"))
+_jitted = jax.jit(apply, static_argnames=("config", "clip", "always_sharp", "layer_batch", "strip", "tile"))
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,7 @@ class D2F:
         focus: float | None = None,
         blur: float = 1.0,
         clip: bool = True,
+        always_sharp: bool = True,
         layer_batch: int | None = None,
         strip: int | None = None,
         tile: int | None = None,
@@ -189,6 +201,7 @@ class D2F:
           focus: Where the focus lies, see `apply`.
           blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
           clip: Whether to cut the network's map to [0, 1], see `apply`.
+          always_sharp: Whether something is sharp in every picture, see `apply`.
           layer_batch: Layers rendered at a time; None chooses by device and size (`budget`).
           strip: Rows that the networks' largest layers run at a time; None chooses by size.
           tile: Side of the tiles that are rendered one after the other [px at working size]; None
@@ -223,6 +236,7 @@ class D2F:
             disparity=disparity,
             focus=focus,
             clip=clip,
+            always_sharp=always_sharp,
             layer_batch=pieces.layer_batch if layer_batch is None else layer_batch,
             strip=budget.strip(width) if strip is None else strip,
             tile=pieces.tile,
