@@ -163,7 +163,9 @@ def _seen(small: Array, side: int | None) -> Array:
     return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
 
 
-_jitted = jax.jit(apply, static_argnames=("config", "clip", "always_sharp", "layer_batch", "strip", "tile"))
+_jitted = jax.jit(
+    apply, static_argnames=("config", "clip", "always_sharp", "layer_batch", "strip", "tile")
+)
 
 
 @dataclass(frozen=True)
