@@ -32,6 +32,8 @@ class D2FOutput(NamedTuple):
       defocus: Defocus map at working size, `... p q`; 0 in focus.
       weight: Radiance weight at working size, `... p q 3`.
       fusion_mask: 1 keeps the sharp input, 0 takes the rendered bokeh, `... h w`.
+      moved: By how much the network's map was lowered so that something is sharp, `...`; 0 with a
+        disparity map.
     """
 
     bokeh: Float[Array, "*b h w 3"]
@@ -39,6 +41,7 @@ class D2FOutput(NamedTuple):
     defocus: Float[Array, "*b p q"]
     weight: Float[Array, "*b p q 3"]
     fusion_mask: Float[Array, "*b h w"]
+    moved: Float[Array, "*b"]
 
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safetensors"
@@ -64,6 +67,7 @@ def apply(
     seen: Float[Array, "*b p q"] | None = None,
     focus: float | Float[Array, "..."] | None = None,
     clip: bool = True,
+    always_sharp: bool = True,
     layer_batch: int | None = None,
     strip: int | None = None,
     tile: int | None = None,
@@ -83,6 +87,8 @@ def apply(
         the layers by depth (Sec. 4.5).
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
         in which pixels outside of all layers turn black (errata g).
+      always_sharp: Whether the network's map is lowered where it finds nothing in focus, so that
+        what it blurs least is sharp (`defocus.least_blurred`); never where `clip` is False.
       layer_batch: Layers rendered at a time, see `render.layered_render`.
       strip: Full-size rows that the last, largest layers of the networks run at a time, which
         bounds their memory; None takes all. The result is the same.
@@ -96,15 +102,19 @@ def apply(
     size = working_size(height, width)
     small = resize.bilinear(image, size) if strip is None else _shrunk(image, size)
 
+    moved = jnp.zeros(image.shape[:-3], jnp.float32)
     if disparity is not None:
         near = disparity.max(axis=(-2, -1))
         disparity = resize.bilinear(disparity[..., None], size)[..., 0]
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        defocus = (
-            hallucinate(config, params, small, clip=clip, strip=strip) if seen is None else seen
-        )
+        if seen is None:
+            defocus, moved = hallucinate(
+                config, params, small, clip=clip, always_sharp=always_sharp, strip=strip
+            )
+        else:
+            defocus = seen
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
@@ -137,7 +147,7 @@ def apply(
         theta=config.theta,
         strip=strip,
     )
-    return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask)
+    return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask, moved)
 
 
 def hallucinate(
@@ -146,15 +156,26 @@ def hallucinate(
     small: Float[Array, "*b p q 3"],
     *,
     clip: bool = True,
+    always_sharp: bool = True,
     strip: int | None = None,
-) -> Float[Array, "*b p q"]:
-    """The defocus map that the first network imagines of a picture at working size; see `apply`."""
+) -> tuple[Float[Array, "*b p q"], Float[Array, "*b"]]:
+    """The defocus map that the first network imagines of a picture at working size.
+
+    Returns:
+      The map, and by how much it was lowered; see `apply` for both options.
+    """
     # Smaller strips were slower: pictures of a few megapixels should run in one piece.
     net = config.defocus_net.clone(strip=strip and 8 * strip)
     raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
     height, width = small.shape[-3:-1]
-    raw = resize.bilinear(raw[..., None], (height, width))[..., 0]
-    return jnp.clip(raw, 0, 1) if clip else raw
+    defocus = resize.bilinear(raw[..., None], (height, width))[..., 0]
+    if not clip:
+        return defocus, jnp.zeros(defocus.shape[:-2], defocus.dtype)
+    defocus = jnp.clip(defocus, 0, 1)
+    if not always_sharp:
+        return defocus, jnp.zeros(defocus.shape[:-2], defocus.dtype)
+    moved = hallucination.least_blurred(jnp.clip(raw, 0, 1))
+    return jnp.maximum(defocus - moved[..., None, None], 0), moved
 
 
 def _shrunk(image: Array, size: tuple[int, int]) -> Array:
@@ -173,13 +194,15 @@ def _seen(small: Array, side: int | None) -> Array:
     return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
 
 
-_jitted = jax.jit(apply, static_argnames=("config", "clip", "layer_batch", "strip", "tile"))
+_jitted = jax.jit(
+    apply, static_argnames=("config", "clip", "always_sharp", "layer_batch", "strip", "tile")
+)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "strip"))
 def _hallucinated(config, params, image, *, strip):
     size = working_size(*image.shape[-3:-1])
-    return hallucinate(config, params, _shrunk(image, size), strip=strip)
+    return hallucinate(config, params, _shrunk(image, size), strip=strip)[0]
 
 
 @dataclass(frozen=True)
@@ -205,6 +228,7 @@ class D2F:
         focus: float | None = None,
         blur: float = 1.0,
         clip: bool = True,
+        always_sharp: bool = True,
         layer_batch: int | None = None,
         strip: int | None = None,
         tile: int | None = None,
@@ -218,6 +242,7 @@ class D2F:
           focus: Where the focus lies, see `apply`.
           blur: Factor on all kernel sizes (Fig. 14), any number from 0 up.
           clip: Whether to cut the network's map to [0, 1], see `apply`.
+          always_sharp: Whether something is sharp in every picture, see `apply`.
           layer_batch: Layers rendered at a time; None chooses by device and size (`budget`).
           strip: Rows that the networks' largest layers run at a time; None chooses by size.
           tile: Side of the tiles that are rendered one after the other [px at working size]; None
@@ -256,6 +281,7 @@ class D2F:
             seen=seen,
             focus=focus,
             clip=clip,
+            always_sharp=always_sharp,
             layer_batch=pieces.layer_batch if layer_batch is None else layer_batch,
             strip=budget.strip(width) if strip is None else strip,
             tile=pieces.tile,

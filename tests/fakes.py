@@ -89,4 +89,5 @@ class FakeD2F(pipeline.D2F):
             make_disparity(p, q),
             np.full((p, q, 3), 2, np.float32),
             np.ones((height, width), np.float32),
+            np.zeros((), np.float32),
         )

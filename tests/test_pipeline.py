@@ -89,7 +89,7 @@ def test_network_maps_are_clipped_unless_asked(tiny):
     params = jax.tree.map(lambda x: x, tiny.params)
     params.defocus["params"]["decoder"]["head"]["conv3"]["bias"] = jnp.full(1, 5.0)
     high = pipeline.D2F(tiny.config, params, {})
-    assert float(high(picture()).defocus.max()) == 1
+    assert float(high(picture(), always_sharp=False).defocus.min()) == 1
     assert float(high(picture(), clip=False).defocus.min()) > 2
 
 
@@ -111,6 +111,35 @@ def test_a_glance_sees_what_the_pipeline_sees(tiny):
     image = np.repeat(np.repeat(picture(192, 256), 2, 0), 2, 1)
     close = np.abs(np.asarray(tiny.glance(image)) - np.asarray(tiny(image).defocus))
     assert close.mean() < 0.02
+
+
+def with_head(tiny, slope, offset):
+    """The pipeline with a map that is scaled and lifted."""
+    params = jax.tree.map(lambda x: x, tiny.params)
+    head = params.defocus["params"]["decoder"]["head"]["conv3"]
+    head["kernel"] = slope * head["kernel"]
+    head["bias"] = jnp.full(1, offset)
+    return pipeline.D2F(tiny.config, params, {})
+
+
+def test_something_is_always_sharp(tiny):
+    """A map that lies above 0 everywhere is lowered, no more than that, and only if asked."""
+    image = picture()
+    lifted = with_head(tiny, 1e-3, 0.7)
+    out, plain = lifted(image), lifted(image, always_sharp=False)
+    assert float(plain.defocus.min()) > 0.5
+    assert float(plain.moved) == 0
+    assert float(out.defocus.min()) == 0
+    np.testing.assert_allclose(out.defocus, jnp.maximum(plain.defocus - out.moved, 0), atol=EXACT)
+    assert float(lifted(image, clip=False).moved) == 0
+    assert float(lifted(image, disparity=ramp()).moved) == 0
+
+
+def test_a_map_with_something_in_focus_stays_as_it_is(tiny):
+    low = with_head(tiny, 1.0, -5.0)
+    image = picture()
+    assert float(low(image).moved) == 0
+    np.testing.assert_array_equal(low(image).bokeh, low(image, always_sharp=False).bokeh)
 
 
 def test_refocus_moves_the_sharp_plane(tiny):

@@ -120,11 +120,16 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
     def predict(params, stats, image):
         small = resize.bilinear(image, pipeline.working_size(*image.shape[-3:-1]))
         raw, _ = hallucinate(model, params, stats, small, train=False)
+        moved = jnp.zeros(image.shape[:-3])
+        if raw.ndim == 3:  # as in `pipeline.apply`
+            raw = jnp.clip(raw, 0, 1)
+            moved = defocus.least_blurred(raw)
+            raw = raw - moved[..., None, None]
         rendered, shown = blur(params["radiance"], small, raw)
         scene = image, rendered, shown
         bokeh, mask = fusion.blend(model.fusion_net, None, *scene, theta=model.theta)
         weight = weigh(model, params["radiance"], small)
-        return pipeline.D2FOutput(bokeh, rendered, shown, weight, mask)
+        return pipeline.D2FOutput(bokeh, rendered, shown, weight, mask, moved)
 
     return loop.Stage("stage1", True, model, init, loss, predict)
 

@@ -14,6 +14,10 @@ MULTI_CHANNEL_SIZES = (1, 9, 21, 37, 53, 69)
 """Kernel sizes that the six channels of Eq. 23 stand for (errata m)."""
 
 
+LEAST_SHARP = 0.005
+"""Share of a picture that is sharp at least, see `least_blurred`."""
+
+
 class DefocusNet(nn.Module):
     """Predicts the defocus map from a single sharp image (Eq. 2).
 
@@ -60,6 +64,24 @@ class DefocusNet(nn.Module):
         )
         out = decoder(features).astype(jnp.float32).reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
+
+
+def least_blurred(
+    defocus: Float[Array, "*b h w"], share: float = LEAST_SHARP
+) -> Float[Array, "*b"]:
+    """By how much a map is to be lowered so that its smallest part counts as in focus.
+
+    The released code raises its threshold where a map never falls below it (errata b); here the map
+    moves, so that blur grows from what the network blurs least, and the renderer sees it too.
+
+    Args:
+      defocus: Map of which 0 is in focus, not below it.
+      share: Part of the picture that becomes sharp at least.
+
+    Returns:
+      The value that so much of the map does not exceed; 0 where that much is in focus already.
+    """
+    return jnp.quantile(defocus, share, axis=(-2, -1), method="lower")
 
 
 def from_disparity(

@@ -36,9 +36,11 @@ NEARLY_SHARP = 0.1
 LEAST_SHARP = 1e-3
 """Share of the picture that the networks keep sharp, below which there is a notice."""
 
-NOTHING_SHARP = (
-    "the network found nothing to keep sharp; name a focus (--focus X,Y) or bring a map "
-    "(--disparity)"
+NOTHING_SHARP = "nothing is sharp; name another focus (--focus X,Y) or bring a map (--disparity)"
+
+LEAST_BLURRED = (
+    "the network found nothing in focus, so what it blurs least is sharp; name a focus "
+    "(--focus X,Y) or bring a map (--disparity)"
 )
 
 
@@ -231,12 +233,16 @@ def through_d2f(
     scale = max(weight.shape) / max(height, width)
     size = max(1, round(scale * height)), max(1, round(scale * width))
     pictures = {name: fitted(picture, size) for name, picture in pictures.items()}
-    sharp = float((maps["fusion_mask"] > 0.5).mean())
+    notice = None
+    if float((maps["fusion_mask"] > 0.5).mean()) < LEAST_SHARP:
+        notice = NOTHING_SHARP
+    elif float(out.moved) > d2f.config.theta / 2:
+        notice = LEAST_BLURRED
     return Developed(
         photo._replace(image=np.asarray(bokeh)),
         maps,
         pictures | {"mask": maps["fusion_mask"]},
-        None if sharp >= LEAST_SHARP else NOTHING_SHARP,
+        notice,
     )
 
 

@@ -5,6 +5,8 @@ Images are channels-last sRGB in [0, 1] with any leading batch axes. `l1_loss`, 
 scales or layers return one value per image. `stage1_loss` and `stage2_loss` are the two totals.
 
 References:
+  Li and Snavely, MegaDepth: learning single-view depth prediction from internet photos, 2018.
+  Xian et al., Monocular relative depth perception with web stereo data supervision, 2018.
   Johnson et al., Perceptual losses for real-time style transfer and super-resolution, 2016.
   Zhao et al., Loss functions for image restoration with neural networks, 2017.
 """
@@ -13,9 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from d2f_jax.training import metrics
 
@@ -244,6 +247,69 @@ def poisson_gradient_loss(
       pasted: The sharp image pasted into the upsampled bokeh by the binary mask (Eq. 19).
     """
     return 0.5 * (laplacian(pasted - bokeh) ** 2).sum(-1)
+
+
+def ranking_loss(
+    defocus: Float[Array, "*b h w"],
+    known: Float[Array, "*b h w"],
+    sure: Bool[Array, "*b h w"],
+    *,
+    least: float = 0.03,
+    softness: float = 0.05,
+) -> Float[Array, "*b"]:
+    """How often two places of a map are in the wrong order, and by how much (after Xian 2018).
+
+    Pairs lie a fixed set of offsets apart, up to half of the picture, on every fourth pixel; those
+    whose known values differ by `least` count, by a logistic function of the map's difference.
+
+    Args:
+      defocus: Map to judge.
+      known: True map.
+      sure: Where it is known.
+      least: Smallest known difference that is an order.
+      softness: Difference of the map at which an order is half sure; the loss falls further beyond.
+    """
+    ours, true, mask = (array[..., ::4, ::4] for array in (defocus, known, sure))
+    height, width = ours.shape[-2:]
+    loss, count = jnp.zeros(ours.shape[:-2]), jnp.zeros(ours.shape[:-2])
+    for y, x in ((1, 3), (3, -2), (7, 1), (2, 9), (9, -7), (0, 17), (15, 4), (13, -15), (19, 11)):
+        move = {"shift": (y % height, x % width), "axis": (-2, -1)}
+        difference = true - jnp.roll(true, **move)
+        both = mask & jnp.roll(mask, **move) & (jnp.abs(difference) > least)
+        order = jnp.sign(difference) * (ours - jnp.roll(ours, **move))
+        loss += jnp.where(both, softness * jax.nn.softplus(-order / softness), 0).sum((-2, -1))
+        count += both.sum((-2, -1))
+    return loss / jnp.maximum(count, 1)
+
+
+def map_gradient_loss(
+    defocus: Float[Array, "*b h w"],
+    known: Float[Array, "*b h w"],
+    sure: Bool[Array, "*b h w"],
+    *,
+    scales: int = 4,
+) -> Float[Array, "*b"]:
+    """Differences of the slopes of two maps over several scales (after Li and Snavely 2018).
+
+    Args:
+      defocus: Map to judge.
+      known: True map.
+      sure: Where it is known; only slopes between two such pixels count.
+      scales: Number of scales; each takes every second pixel of the one before.
+    """
+    difference = jnp.where(sure, defocus - known, 0)
+    loss = jnp.zeros(defocus.shape[:-2])
+    for scale in range(scales):
+        step = 1 << scale
+        part, mask = difference[..., ::step, ::step], sure[..., ::step, ::step]
+        for axis in (-2, -1):
+            length = part.shape[axis]
+            first, second = (
+                jnp.take(mask, jnp.arange(start, length - 1 + start), axis=axis) for start in (0, 1)
+            )
+            slope = jnp.abs(jnp.diff(part, axis=axis)) * (first & second)
+            loss += slope.mean((-2, -1))
+    return loss / scales
 
 
 def laplacian(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:

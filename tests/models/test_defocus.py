@@ -110,3 +110,32 @@ def test_defocus_of_a_disparity_map():
     several = defocus.from_disparity(jnp.stack([disparity, disparity]), jnp.array([4.0, 10.0]))
     np.testing.assert_allclose(several[1], [[-1.0, -0.75], [-0.5, 0.0]], atol=EXACT)
     np.testing.assert_array_equal(defocus.from_disparity(jnp.full((2, 2), 3.0), 3.0), 0.0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_constant_map_is_in_focus_as_a_whole(value):
+    assert float(defocus.least_blurred(jnp.full((7, 9), value))) == np.float32(value)
+
+
+def test_the_smallest_part_of_a_map_decides():
+    """The value that half of a hundredth does not exceed, of each map by itself."""
+    ramp = jnp.arange(1000.0).reshape(20, 50) / 1000
+    ours = defocus.least_blurred(jnp.stack([0.25 + 0.5 * ramp, ramp[::-1]]))
+    sorted_twin = [np.sort(np.ravel(x))[4] for x in (0.25 + 0.5 * ramp, ramp)]
+    np.testing.assert_allclose(ours, sorted_twin, atol=1e-6)
+    one_each = jax.jit(jax.vmap(defocus.least_blurred))(jnp.stack([0.25 + 0.5 * ramp, ramp]))
+    np.testing.assert_allclose(one_each, sorted_twin, atol=1e-6)
+    sharp_enough = ramp.at[:2, :4].set(0)
+    assert float(defocus.least_blurred(sharp_enough)) == 0
+
+
+def test_lowering_a_map_hides_where_it_starts_from_the_gradient():
+    """A constant added to the map changes nothing, so the gradient of what is left sums to 0."""
+    ramp = 0.2 + jnp.arange(400.0).reshape(20, 20) / 1000
+
+    def blur(x):
+        return ((x - defocus.least_blurred(x)) ** 2).sum()
+
+    gradient = jax.grad(blur)(ramp)
+    assert abs(float(gradient.sum())) < 1e-4 * float(jnp.abs(gradient).sum())
+    assert float(jnp.abs(gradient).max()) > 0

@@ -152,7 +152,18 @@ def test_a_picture_with_nothing_sharp_gets_a_notice(photo, monkeypatch):
         return out._replace(fusion_mask=0.4 * out.fusion_mask)
 
     monkeypatch.setattr(FakeD2F, "__call__", blurred)
-    assert "nothing to keep sharp" in develop.through_d2f(FakeD2F(), photo).notice
+    assert "nothing is sharp" in develop.through_d2f(FakeD2F(), photo).notice
+
+
+def test_a_map_that_had_to_be_lowered_gets_a_notice(photo, monkeypatch):
+    whole, moved = FakeD2F.__call__, [0.05, 0.5]
+
+    def lowered(self, image, **options):
+        return whole(self, image, **options)._replace(moved=np.float32(moved.pop(0)))
+
+    monkeypatch.setattr(FakeD2F, "__call__", lowered)
+    assert develop.through_d2f(FakeD2F(), photo).notice is None
+    assert "blurs least" in develop.through_d2f(FakeD2F(), photo).notice
 
 
 def test_maps_are_shown_in_the_proportions_of_the_photograph():

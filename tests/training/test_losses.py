@@ -198,3 +198,32 @@ def test_gradients_agree_with_finite_differences(rng):
             step = 1e-7
             wanted = (value(step) - value(-step)) / (2 * step)
             np.testing.assert_allclose(slope(0.0), wanted, rtol=1e-5)
+
+
+def ramp(height=40, width=64):
+    return jnp.broadcast_to(jnp.linspace(0.0, 1.0, width), (2, height, width))
+
+
+def test_ranking_counts_order_alone():
+    known, sure = ramp(), jnp.ones((2, 40, 64), bool)
+    right = losses.ranking_loss(10 * known, known, sure)
+    assert float(right.max()) < 0.01
+    # Reversed by as much, each pair costs about its difference.
+    assert float(losses.ranking_loss(1 - known, known, sure).min()) > 0.2
+    flat = losses.ranking_loss(jnp.zeros_like(known), known, sure)
+    np.testing.assert_allclose(flat, 0.05 * np.log(2), rtol=1e-5)
+    assert float(losses.ranking_loss(known, known, ~sure).max()) == 0
+    gradient = jax.grad(lambda x: losses.ranking_loss(x, known, sure).sum())(jnp.zeros_like(known))
+    assert float(gradient[0, ::4, 0].sum()) > 0  # what should be smallest is to fall
+    assert float(gradient[0, ::4, 60].sum()) < 0
+
+
+def test_slopes_of_maps_are_compared_where_they_are_known():
+    known, sure = ramp(), jnp.ones((2, 40, 64), bool)
+    assert float(losses.map_gradient_loss(known + 0.3, known, sure).max()) < 1e-6
+    # A slope that is missing: 1 / 63 from pixel to pixel, twice as much at each further scale.
+    slope = losses.map_gradient_loss(jnp.zeros_like(known), known, sure)
+    np.testing.assert_allclose(slope, (1 + 2 + 4 + 8) / 63 / 4, rtol=1e-4)
+    half = sure.at[:, :, 32:].set(False)
+    wrong = known.at[:, :, 32:].set(-1.0)
+    assert float(losses.map_gradient_loss(known, wrong, half).max()) < 1e-6

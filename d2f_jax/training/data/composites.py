@@ -175,8 +175,29 @@ def _scene(
 def _whole(
     rng: np.random.Generator, subject: Subject, size: tuple[int, int], margin: int
 ) -> tuple[Float[np.ndarray, "3 H W"], Float[np.ndarray, "H W"], Float[np.ndarray, "3 H W"]]:
-    """A window of the photograph with most of its subject; the canvas's margin repeats its rim."""
-    picture, matte = _read(subject)
+    """A window of the photograph; the canvas's margin repeats its rim."""
+    pixels = _cut(rng, *read(subject), size, _background(subject))
+    pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+    return planes[:3], np.clip(planes[3], 0, 1), planes[4:]
+
+
+def window(
+    rng: np.random.Generator, subject: Subject, size: tuple[int, int]
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    """A window of a photograph with most of its subject in linear light, and its matte."""
+    pixels = _cut(rng, *read(subject), size)
+    return pixels[..., :3].astype(np.float32), np.clip(pixels[..., 3], 0, 1)
+
+
+def _cut(
+    rng: np.random.Generator,
+    picture: Float[np.ndarray, "h w 3"],
+    matte: Float[np.ndarray, "h w"],
+    size: tuple[int, int],
+    *others: Float[np.ndarray, "h w 3"],
+) -> Float[np.ndarray, "p q c"]:
+    """Picture, matte and others in a window with most of the subject, now and then mirrored."""
     height, width = matte.shape
     largest = min(height / size[0], width / size[1])
     for _ in range(8):
@@ -184,16 +205,12 @@ def _whole(
         rows, columns = int(scale * size[0]), int(scale * size[1])
         top = int(rng.integers(0, height - rows + 1))
         left = int(rng.integers(0, width - columns + 1))
-        window = np.s_[top : top + rows, left : left + columns]
-        if matte[window].sum() > 0.7 * matte.sum():
+        part = np.s_[top : top + rows, left : left + columns]
+        if matte[part].sum() > 0.7 * matte.sum():
             break
-    pixels = np.concatenate([picture, matte[..., None], _background(subject)], -1)[window]
+    pixels = np.concatenate([picture, matte[..., None], *others], -1)[part]
     pixels = synthetic.resized(pixels, size)
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
-    return planes[:3], np.clip(planes[3], 0, 1), planes[4:]
+    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
 
 def _placed(
@@ -203,7 +220,7 @@ def _placed(
 
     Where the lower edge of its photograph cut it off, the frame does so again; else it may lean.
     """
-    picture, matte = _read(subject)
+    picture, matte = read(subject)
     pixels = np.concatenate([picture * matte[..., None], matte[..., None]], -1)
     cut_off = bool((matte[-1] > 0.5).any())
     if not cut_off and rng.random() < 0.5:
@@ -251,14 +268,14 @@ def _in_colors_of(
 def _covering(
     rng: np.random.Generator, path: Path, size: tuple[int, int]
 ) -> Float[np.ndarray, "3 H W"]:
-    color = synthetic.resized_part(rng, _shrunk(path), size)
+    color = synthetic.resized_part(rng, shrunk(path), size)
     if rng.random() < 0.5:
         color = color[:, ::-1]
     return np.ascontiguousarray(color.transpose(2, 0, 1), np.float32)
 
 
 @functools.lru_cache(maxsize=256)
-def _shrunk(path: Path) -> Float[np.ndarray, "h w 3"]:
+def shrunk(path: Path) -> Float[np.ndarray, "h w 3"]:
     """A photograph in linear light at `_READ_SIDE`."""
     picture = photos.read(path)
     scale = min(1, _READ_SIDE / max(picture.shape))
@@ -267,8 +284,9 @@ def _shrunk(path: Path) -> Float[np.ndarray, "h w 3"]:
 
 
 @functools.lru_cache(maxsize=256)
-def _read(subject: Subject) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    picture = _shrunk(subject.photo)
+def read(subject: Subject) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    """A subject's photograph as `shrunk` gives it, and its matte at that size."""
+    picture = shrunk(subject.photo)
     matte = photos.read(subject.matte)[..., :1]
     return picture, np.clip(synthetic.resized(matte, picture.shape[:2])[..., 0], 0, 1)
 
@@ -276,7 +294,7 @@ def _read(subject: Subject) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarra
 @functools.lru_cache(maxsize=256)
 def _background(subject: Subject) -> Float[np.ndarray, "h w 3"]:
     """The photograph with its subject, and what of it a soft matte misses, filled in."""
-    picture, matte = _read(subject)
+    picture, matte = read(subject)
     # A common size, of which nothing is known beyond the picture, compiles once for all.
     margin = [(0, max(0, _READ_SIDE - side)) for side in matte.shape]
     hidden = jnp.asarray(np.pad(matte, margin, constant_values=1))

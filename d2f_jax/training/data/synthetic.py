@@ -290,12 +290,19 @@ def resized_part(
     rng: np.random.Generator, picture: Float[np.ndarray, "h w c"], size: tuple[int, int]
 ) -> Float[np.ndarray, "H W c"]:
     """A random part of the picture with the canvas's proportions, resized to the canvas."""
-    largest = min(picture.shape[0] / size[0], picture.shape[1] / size[1])
+    return resized(picture[random_part(rng, picture.shape[:2], size)], size)
+
+
+def random_part(
+    rng: np.random.Generator, whole: tuple[int, int], size: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Rows and columns of a random part of a picture, in the proportions of another size."""
+    largest = min(whole[0] / size[0], whole[1] / size[1])
     scale = largest * rng.uniform(0.5, 1)
     height, width = (max(1, int(scale * side)) for side in size)
-    top = int(rng.integers(0, picture.shape[0] - height + 1))
-    left = int(rng.integers(0, picture.shape[1] - width + 1))
-    return resized(picture[top : top + height, left : left + width], size)
+    top = int(rng.integers(0, whole[0] - height + 1))
+    left = int(rng.integers(0, whole[1] - width + 1))
+    return slice(top, top + height), slice(left, left + width)
 
 
 def resized(picture: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> np.ndarray:

@@ -23,7 +23,7 @@ def surface(rng: np.random.Generator, size: Size) -> Surface:
 
 def outline(rng: np.random.Generator, size: Size) -> Outline:
     """A random object: a blob, a card, a figure, or something thin (branches, bars, blades)."""
-    kinds = (_blob, _blob, _card, _figure, _figure, _figure, _branches, _bars, _blades)
+    kinds = (_blob, _blob, _card, figure, figure, figure, _branches, _bars, _blades)
     return kinds[rng.integers(len(kinds))](rng, size)
 
 
@@ -155,7 +155,7 @@ def _card(rng: np.random.Generator, size: Size) -> Outline:
     return _edge(-np.maximum(along, across))
 
 
-def _figure(rng: np.random.Generator, size: Size) -> Outline:
+def figure(rng: np.random.Generator, size: Size) -> Outline:
     """Head, shoulders and body, from the lower border up."""
     height = size[0] * rng.uniform(0.45, 0.75)
     center = size[1] * rng.uniform(0.25, 0.75)

@@ -1,0 +1,62 @@
+"""Teaching a decoder distance."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2f_jax import pipeline
+from d2f_jax.training.data import maps as data
+from tests.train.test_export import CONFIG, save_run
+from train import maps
+
+
+def test_of_a_background_only_too_little_blur_counts():
+    known = jnp.full((1, 16, 16), data.UNKNOWN)
+    options = {"ranking": 1.0, "gradient": 1.0}
+    assert float(maps.map_loss(jnp.full((1, 16, 16), 0.5), known, **options)) == 0
+    assert float(maps.map_loss(jnp.full((1, 16, 16), 0.1), known, **options)) == pytest.approx(0.25)
+    assert float(maps.map_loss(known + 1, known + 1, **options)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monkeypatch, capsys):
+    save_run(tmp_path / "run", CONFIG)
+    material = tmp_path / "material"
+    rng = np.random.default_rng(0)
+    for name in ("subjects", "mattes", "scenes"):
+        (material / name).mkdir(parents=True)
+        for n in range(6):
+            picture = rng.integers(0, 255, (64, 64, 3), np.uint8)
+            if name == "mattes":
+                picture[:] = 0
+                picture[20:60, 20:40] = 255
+            Image.fromarray(picture).save(material / name / f"{n}.png")
+    table = tmp_path / "table.tsv"
+    lines = [f"{n}.png\t40\t@70: 0,30 40,30 40,70 0,70" for n in range(6)]
+    table.write_text("\n".join(["file\thorizon\tthings", *lines]) + "\n")
+    monkeypatch.setattr(maps, "SHAPES", ((64, 64),))
+    monkeypatch.setattr(maps, "SHARD", 8)
+    arguments = maps.Arguments(
+        material=material,
+        layouts=table,
+        start=tmp_path / "run",
+        workdir=tmp_path / "maps",
+        shards=2,
+        steps=3,
+        batch_size=4,
+        average=0.5,
+    )
+    out = maps.run(arguments)
+    assert "shard 2 of 2" in capsys.readouterr().out
+    before, after = maps.held_out.load(tmp_path / "run"), pipeline.load(out)
+    ours, old = (model.params.defocus["params"] for model in (after, before))
+    kernel = ours["decoder"]["fusion1"]["unit2"]["conv1"]["kernel"]
+    assert (
+        float(jnp.abs(kernel - old["decoder"]["fusion1"]["unit2"]["conv1"]["kernel"]).max()) > 1e-3
+    )
+    np.testing.assert_allclose(
+        ours["encoder"]["conv1"]["kernel"], old["encoder"]["conv1"]["kernel"], atol=1e-3
+    )
+    maps.run(arguments)  # again: the features are there
+    assert "shard" not in capsys.readouterr().out

@@ -1,0 +1,57 @@
+"""Pictures with known defocus maps."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2f_jax.training.data import composites, layouts, maps
+
+
+@pytest.fixture
+def config(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("subjects", "mattes", "scenes"):
+        (tmp_path / name).mkdir()
+    matte = np.zeros((60, 80), np.uint8)
+    matte[10:50, 25:55] = 255
+    for n in range(6):
+        picture = rng.integers(0, 255, (60, 80, 3), np.uint8)
+        Image.fromarray(picture).save(tmp_path / "subjects" / f"s{n}.png")
+        Image.fromarray(matte).save(tmp_path / "mattes" / f"s{n}.png")
+        Image.fromarray(picture).save(tmp_path / "scenes" / f"b{n}.png")
+    material = composites.find_material(tmp_path, held_out=False)
+    table = {
+        path.name: layouts.parse("40", "@70: 0,30 40,30 40,70 0,70") for path in material.scenes
+    }
+    return maps.MapsConfig(
+        size=(48, 64),
+        subjects=material.subjects,
+        scenes=material.scenes,
+        drawn=maps.drawn_scenes(material.scenes, table),
+    )
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_each_kind_has_a_map_and_the_same_seed_gives_the_same_sample(config, kind):
+    kinds = tuple(float(k == kind) for k in range(4))
+    config = maps.MapsConfig(**(vars(config) | {"kinds": kinds}))
+    for index in range(3):
+        sample, again = (maps.make_sample(config, index) for _ in range(2))
+        assert all(np.array_equal(sample[name], again[name]) for name in sample)
+        assert sample["image"].shape == (48, 64, 3)
+        assert 0 <= sample["image"].min() <= sample["image"].max() <= 1
+        defocus = sample["defocus"]
+        assert defocus.min() == (maps.UNKNOWN if kind == 3 else pytest.approx(0, abs=0.1))
+        assert defocus.max() <= 1
+
+
+def test_the_target_grows_with_distance_and_reaches_its_amount():
+    disparity = np.linspace(0, 1, 101, dtype=np.float32)[None]
+    full = maps.target(disparity, 1.0, 1.0)
+    assert full[0, 0] == 1
+    assert full[0, -1] == 0
+    assert (np.diff(full[0]) < 0).all()
+    np.testing.assert_allclose(full, maps.target(5 * disparity - 3, 2.0, 1.0), atol=1e-5)
+    between = maps.target(disparity, 0.4, 0.5)
+    assert between[0, 40] == pytest.approx(0, abs=1e-6)
+    assert between.max() == between[0, -1] < 1  # the nearest is farthest from the focus

@@ -1,0 +1,261 @@
+"""Teaches the decoder of the defocus network distance, from maps that are known.
+
+    python -m train.maps MATERIAL --layouts TABLE --start FILE|RUN --workdir DIR
+
+Comes after stage 1 and takes its networks; only the decoder learns. The frozen encoder sees each
+picture of `d2f_jax.training.data.maps` once, and what it makes of it is kept in DIR/features; so a
+step costs the decoder alone. The last step is what counts: no checkpoint is chosen. The weights in
+DIR/maps.safetensors are replaced as the run goes on; one that was interrupted finds its features
+again and starts anew.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from jax import Array
+from jaxtyping import Float
+
+from d2f_jax import files
+from d2f_jax.models import architectures, weights
+from d2f_jax.models.networks.refinenet import RefineNet
+from d2f_jax.training import losses
+from d2f_jax.training.data import composites, layouts, maps
+from train import commands, held_out, stage1
+
+SHAPES = ((192, 256), (192, 256), (160, 256), (256, 192))
+"""Sizes of the pictures of one shard after the other [px]."""
+
+SHARD = 256
+"""Samples of a shard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Teaches the decoder of the defocus network distance.
+
+    Attributes:
+      material: Folder with `subjects`, `mattes`, `scenes`; every fifth file is held out.
+      layouts: Table of drawn scenes (`d2f_jax.training.data.layouts`).
+      start: Weights file or stage-1 run to start from.
+      workdir: Folder to write to.
+      shards: Shards of 256 samples to make.
+      steps: Batches to take.
+      save_every: Steps after which the weights are written.
+      batch_size: Samples of one.
+      rate: Peak learning rate of Adam.
+      average: Decay of the running average of the parameters, which is what is written.
+      ranking: Weight of the ranking of pairs.
+      gradient: Weight of the differences of gradients.
+      seed: Of the samples and their order.
+    """
+
+    material: tyro.conf.Positional[Path]
+    layouts: Path
+    start: Path
+    workdir: Path
+    shards: int = 32
+    steps: int = 3000
+    save_every: int = 250
+    batch_size: int = 8
+    rate: float = 1e-3
+    average: float = 0.997
+    ranking: float = 1.0
+    gradient: float = 0.5
+    seed: int = 0
+
+
+def main() -> None:
+    """The command."""
+    with commands.user_errors():
+        run(tyro.cli(Arguments, description=__doc__))
+
+
+def run(arguments: Arguments) -> Path:
+    """Makes the features that are missing, trains, and writes the weights.
+
+    Returns:
+      The file of weights.
+
+    Raises:
+      ValueError: for material, table or weights that cannot be read.
+    """
+    model = held_out.load(arguments.start)
+    folder = arguments.workdir / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    make_features(model.config, model.params.defocus, arguments, folder)
+    text = json.dumps(asdict(arguments), default=str, indent=2)
+    files.write_bytes(arguments.workdir / "maps.json", text.encode())
+    out = arguments.workdir / "maps.safetensors"
+    name = next(n for n, c in architectures.ARCHITECTURES.items() if c == model.config)
+
+    def save(decoder: dict[str, Any], step: int) -> None:
+        learnt = {**model.params.defocus["params"], "decoder": decoder}
+        weights.save(
+            out,
+            {
+                "defocus": {**model.params.defocus, "params": learnt},
+                "radiance": model.params.radiance,
+            },
+            architecture=name,
+            source=f"train.maps, step {step} of {arguments.steps}, seed {arguments.seed}",
+            licence="Apache-2.0",
+            half=True,
+            data="composites, layouts, rooms",
+        )
+        print(f"step {step}: wrote {out}", flush=True)
+
+    train(model.config, model.params.defocus, arguments, folder, save)
+    return out
+
+
+def make_features(
+    config: architectures.D2FConfig,
+    variables: dict[str, Any],
+    arguments: Arguments,
+    folder: Path,
+) -> None:
+    """Makes the shards that are not there yet; several processes may share the work."""
+    material = composites.find_material(arguments.material, held_out=False)
+    drawn = maps.drawn_scenes(material.scenes, layouts.read_table(arguments.layouts))
+    encoder = {
+        "params": variables["params"]["encoder"],
+        "batch_stats": variables["batch_stats"]["encoder"],
+    }
+    encode = jax.jit(functools.partial(config.defocus_net.encoder.apply, encoder, train=False))
+    for shard in range(arguments.shards):
+        path = folder / f"shard{arguments.seed}_{shard}"
+        claim = path.with_suffix(".claimed")
+        if path.exists() or claim.exists():
+            continue
+        claim.touch()
+        settings = maps.MapsConfig(
+            size=SHAPES[shard % len(SHAPES)],
+            seed=arguments.seed,
+            subjects=material.subjects,
+            scenes=material.scenes,
+            drawn=drawn,
+        )
+        pyramids, known = [], []
+        for first in range(shard * SHARD, (shard + 1) * SHARD, 8):
+            samples = [maps.make_sample(settings, first + i) for i in range(8)]
+            pyramid = encode(jnp.asarray(np.stack([s["image"] for s in samples])))
+            pyramids.append([np.asarray(level, np.float16) for level in pyramid])
+            known += [s["defocus"].astype(np.float16) for s in samples]
+        temporary = path.with_suffix(".part")
+        temporary.mkdir(exist_ok=True)
+        for level, parts in enumerate(zip(*pyramids, strict=True)):
+            np.save(temporary / f"level{level}.npy", np.concatenate(parts))
+        np.save(temporary / "defocus.npy", np.stack(known))
+        temporary.rename(path)
+        claim.unlink()
+        print(f"shard {shard + 1} of {arguments.shards}", flush=True)
+
+
+def train(
+    config: architectures.D2FConfig,
+    variables: dict[str, Any],
+    arguments: Arguments,
+    folder: Path,
+    save: Callable[[dict[str, Any], int], None],
+) -> None:
+    """Trains the decoder on the kept features; saves the running average of its parameters."""
+    net = config.defocus_net
+    decoder = RefineNet(net.features, net.head, net.channels)
+    params = jax.tree.map(jnp.asarray, variables["params"]["decoder"])
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, arguments.rate, max(1, arguments.steps // 50), arguments.steps
+    )
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+    def loss(params, pyramid, known):
+        raw = decoder.apply({"params": params}, pyramid)
+        return map_loss(
+            stage1.clip_inward(raw[..., 0]),
+            known,
+            ranking=arguments.ranking,
+            gradient=arguments.gradient,
+        )
+
+    @jax.jit
+    def update(params, average, moments, pyramid, known):
+        pyramid = [level.astype(jnp.float32) for level in pyramid]
+        value, gradients = jax.value_and_grad(loss)(params, pyramid, known.astype(jnp.float32))
+        changes, moments = optimizer.update(gradients, moments)
+        params = optax.apply_updates(params, changes)
+        average = optax.incremental_update(params, average, 1 - arguments.average)
+        return params, average, moments, value
+
+    average, moments = params, optimizer.init(params)
+    started, seen = time.monotonic(), []
+    with open(arguments.workdir / "maps.jsonl", "a") as log:
+        for step, (pyramid, known) in enumerate(_batches(arguments, folder), start=1):
+            params, average, moments, value = update(params, average, moments, pyramid, known)
+            seen.append(value)
+            if step % 50 == 0 or step == arguments.steps:
+                mean = float(jnp.stack(seen).mean())
+                if not np.isfinite(mean):
+                    raise ValueError(f"step {step}: the loss is not finite; lower --rate")
+                speed = step / (time.monotonic() - started)
+                left = (arguments.steps - step) / speed / 60
+                log.write(json.dumps({"step": step, "loss": mean}) + "\n")
+                log.flush()
+                print(f"step {step}: loss {mean:.4f}, {left:.1f} min left", flush=True)
+                seen = []
+            if step % arguments.save_every == 0 or step == arguments.steps:
+                save(jax.device_get(average), step)
+
+
+def _batches(arguments: Arguments, folder: Path) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """Batches in random order, each from one shard, until all steps are taken."""
+    rng = np.random.default_rng(arguments.seed)
+    shards = []
+    for shard in range(arguments.shards):
+        path = folder / f"shard{arguments.seed}_{shard}"
+        names = [*(f"level{level}.npy" for level in range(4)), "defocus.npy"]
+        shards.append([np.load(path / name, mmap_mode="r") for name in names])
+    per_shard = SHARD // arguments.batch_size
+    taken = 0
+    while True:
+        orders = [rng.permutation(SHARD) for _ in shards]
+        for place in rng.permutation(len(shards) * per_shard):
+            shard, batch = divmod(int(place), per_shard)
+            rows = orders[shard][batch * arguments.batch_size : (batch + 1) * arguments.batch_size]
+            *pyramid, known = (array[np.sort(rows)] for array in shards[shard])
+            yield pyramid, known
+            taken += 1
+            if taken == arguments.steps:
+                return
+
+
+def map_loss(
+    defocus: Float[Array, "b h w"],
+    known: Float[Array, "b h w"],
+    *,
+    ranking: float,
+    gradient: float,
+) -> Float[Array, ""]:
+    """How far a map is from the known one.
+
+    The absolute difference; where only `maps.UNKNOWN` is known, what is missing to a defocus of
+    0.35. To these `losses.ranking_loss` and `losses.map_gradient_loss` are added with their
+    weights.
+    """
+    sure = known >= 0
+    difference = jnp.where(sure, jnp.abs(defocus - known), jnp.maximum(0.35 - defocus, 0)).mean()
+    ranked = losses.ranking_loss(defocus, known, sure).mean()
+    edges = losses.map_gradient_loss(defocus, known, sure).mean()
+    return difference + ranking * ranked + gradient * edges
+
+
+if __name__ == "__main__":
+    main()
