@@ -93,6 +93,16 @@ def load(weights: Path | None) -> pipeline.D2F:
     return pipeline.D2F(state.build_model(run.model), params, {})
 
 
+def of_few_sizes(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "p q 3"]:
+    """A picture with a long side of 1024 and sides that are multiples of 128.
+
+    The pipeline works at half of such a size anyway, and every other one would be compiled again.
+    """
+    scale = 1024 / max(image.shape)
+    size = [max(1, round(scale * side / 128)) * 128 for side in image.shape[:2]]
+    return np.clip(synthetic.resized(image, (size[0], size[1])), 0, 1)
+
+
 def separation(defocus: Float[np.ndarray, "h w"], subject: Bool[np.ndarray, "h w"]) -> float:
     """Area under the ROC curve: how often the background is more blurred than the subject.
 
@@ -123,7 +133,7 @@ def judge_subject(
       theta: Defocus at which the mask ends.
     """
     size = image.shape[:2]
-    matte = photos.read(subject.matte)[..., 0] > 0.5
+    matte = synthetic.resized(photos.read(subject.matte)[..., :1], size)[..., 0] > 0.5
     defocus = np.asarray(resize.bilinear(out.defocus[..., None], size)[..., 0])
     reach = 2 * round(0.01 * max(size)) + 1
     eroded = Image.fromarray(matte).convert("L").filter(ImageFilter.MinFilter(reach))
@@ -215,15 +225,8 @@ def judge_distance(model: pipeline.D2F, scenes: Iterable[distance.Known]) -> dic
 def _map_of(
     model: pipeline.D2F, image: Float[np.ndarray, "h w 3"]
 ) -> tuple[Float[np.ndarray, "p q"], float]:
-    """The defocus map alone, and by how much it was lowered.
-
-    The picture is brought to a long side of 1024 and sides that are multiples of 128, as every map
-    of the pipeline is of half of that: few sizes, few compilations.
-    """
-    scale = 1024 / max(image.shape)
-    size = [max(1, round(scale * side / 128)) * 128 for side in image.shape[:2]]
-    image = np.clip(synthetic.resized(image, (size[0], size[1])), 0, 1)
-    defocus, moved = _map_alone(model.config, model.params, jnp.asarray(image))
+    """The defocus map alone, and by how much it was lowered."""
+    defocus, moved = _map_alone(model.config, model.params, jnp.asarray(of_few_sizes(image)))
     return np.asarray(defocus), float(moved)
 
 
@@ -240,7 +243,7 @@ def judge(arguments: Arguments, model: pipeline.D2F) -> dict[str, Any]:
     material = composites.find_material(arguments.folder, held_out=True)
     subjects = {}
     for subject in material.subjects:
-        image = photos.read(subject.photo)
+        image = of_few_sizes(photos.read(subject.photo))
         out = model(jnp.asarray(image))
         subjects[subject.photo.stem] = judge_subject(image, out, subject, model.config.theta)
     columns = {name: [s[name] for s in subjects.values()] for name in next(iter(subjects.values()))}
@@ -308,7 +311,8 @@ def main() -> None:
         cells = []
         for path in paths:
             image = photos.read(path)
-            outs = [model(jnp.asarray(image)) for model in models.values()]
+            seen = jnp.asarray(of_few_sizes(image))
+            outs = [model(seen) for model in models.values()]
             cells.append(contact_cell(image, outs, width))
         arguments.out.mkdir(parents=True, exist_ok=True)
         sheet = contact_sheet(cells)

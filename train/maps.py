@@ -178,7 +178,7 @@ def train(
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
     def loss(params, pyramid, known):
-        raw = decoder.apply({"params": params}, pyramid)
+        raw: Any = decoder.apply({"params": params}, pyramid)
         return map_loss(
             stage1.clip_inward(raw[..., 0]),
             known,
