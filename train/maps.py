@@ -54,6 +54,9 @@ class Arguments:
       batch_size: Samples of one.
       rate: Peak learning rate of Adam.
       average: Decay of the running average of the parameters, which is what is written.
+      share: Of what was learnt in what is written; the rest is what the run started from. The mean
+        of both keeps more of either than each has of the other (Wortsman et al., Robust
+        fine-tuning of zero-shot models, 2022).
       ranking: Weight of the ranking of pairs.
       gradient: Weight of the differences of gradients.
       seed: Of the samples and their order.
@@ -69,6 +72,7 @@ class Arguments:
     batch_size: int = 8
     rate: float = 1e-3
     average: float = 0.997
+    share: float = 0.5
     ranking: float = 1.0
     gradient: float = 0.5
     seed: int = 0
@@ -99,7 +103,9 @@ def run(arguments: Arguments) -> Path:
     name = next(n for n, c in architectures.ARCHITECTURES.items() if c == model.config)
 
     def save(decoder: dict[str, Any], step: int) -> None:
-        learnt = {**model.params.defocus["params"], "decoder": decoder}
+        first = model.params.defocus["params"]
+        mean = optax.incremental_update(decoder, first["decoder"], arguments.share)
+        learnt = {**first, "decoder": mean}
         weights.save(
             out,
             {

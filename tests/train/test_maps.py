@@ -1,13 +1,17 @@
 """Teaching a decoder distance."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from d2f_jax import pipeline
+from d2f_jax.models import architectures, weights
 from d2f_jax.training.data import maps as data
-from tests.train.test_export import CONFIG, save_run
+from tests.conftest import quick_key
 from train import maps
 
 
@@ -21,7 +25,10 @@ def test_of_a_background_only_too_little_blur_counts():
 
 @pytest.mark.slow
 def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monkeypatch, capsys):
-    save_run(tmp_path / "run", CONFIG)
+    start = tmp_path / "start.safetensors"
+    fresh = architectures.init(architectures.ARCHITECTURES["d2f-smoke"], quick_key(0))
+    about = {"architecture": "d2f-smoke", "source": "made", "licence": "CC0-1.0"}
+    weights.save(start, {"defocus": fresh.defocus, "radiance": fresh.radiance}, **about)
     material = tmp_path / "material"
     rng = np.random.default_rng(0)
     for name in ("subjects", "mattes", "scenes"):
@@ -40,16 +47,17 @@ def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monke
     arguments = maps.Arguments(
         material=material,
         layouts=table,
-        start=tmp_path / "run",
+        start=start,
         workdir=tmp_path / "maps",
         shards=2,
         steps=3,
         batch_size=4,
         average=0.5,
+        share=1.0,
     )
     out = maps.run(arguments)
     assert "shard 2 of 2" in capsys.readouterr().out
-    before, after = maps.held_out.load(tmp_path / "run"), pipeline.load(out)
+    before, after = pipeline.load(start), pipeline.load(out)
     ours, old = (model.params.defocus["params"] for model in (after, before))
     kernel = ours["decoder"]["fusion1"]["unit2"]["conv1"]["kernel"]
     assert (
@@ -58,5 +66,11 @@ def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monke
     np.testing.assert_allclose(
         ours["encoder"]["conv1"]["kernel"], old["encoder"]["conv1"]["kernel"], atol=1e-3
     )
-    maps.run(arguments)  # again: the features are there
+    # Again, with half of it: the features are there, and every array lies in the middle.
+    half = maps.run(dataclasses.replace(arguments, share=0.5))
     assert "shard" not in capsys.readouterr().out
+    between = pipeline.load(half).params.defocus["params"]["decoder"]
+    for mean, one, other in zip(
+        *(jax.tree.leaves(tree) for tree in (between, ours["decoder"], old["decoder"])), strict=True
+    ):
+        np.testing.assert_allclose(mean, (one + other) / 2, atol=2e-3)
