@@ -104,7 +104,7 @@ def write_map(path: str | os.PathLike[str], values: Float[np.ndarray, "h w"]) ->
 def write_maps(path: str | os.PathLike[str], **maps: Float[np.ndarray, "..."]) -> None:
     """Writes maps with all their digits to one NPZ; see `files.write_bytes` for the errors."""
     out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **maps)
+    np.savez_compressed(out, **maps)
     files.write_bytes(path, out.getvalue())
 
 
