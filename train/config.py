@@ -185,7 +185,7 @@ STAGE1: dict[str, TrainConfig] = {
     "smoke": replace(
         _SMOKE,
         data=replace(_TINY, size=(64, 64), train_samples=192),
-        optimizer=OptimizerConfig(rate=1e-3, warmup=0.1),
+        optimizer=OptimizerConfig(rate=3e-3, warmup=0.1, average=0.98),
         steps=300,
     ),
 }

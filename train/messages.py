@@ -3,7 +3,6 @@
 The commands in it stand as they can be pasted: with the run's own folder, preset and data.
 """
 
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,8 +75,8 @@ def closing(
     return lines
 
 
-def _command(name: str, module: str, *words: str | os.PathLike[str]) -> str:
-    command = shlex.join(["python", "-m", f"train.{module}", *(os.fspath(word) for word in words)])
+def _command(name: str, module: str, *words: str | Path) -> str:
+    command = shlex.join(["python", "-m", f"train.{module}", *map(str, words)])
     return f"{name + ':':9} {command}"
 
 

@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import tifffile
@@ -104,7 +104,8 @@ def write_map(path: str | os.PathLike[str], values: Float[np.ndarray, "h w"]) ->
 def write_maps(path: str | os.PathLike[str], **maps: Float[np.ndarray, "..."]) -> None:
     """Writes maps with all their digits to one NPZ; see `files.write_bytes` for the errors."""
     out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **maps)
+    arrays: dict[str, Any] = maps  # allow_pickle is an argument of newer NumPy, an array to older
+    np.savez_compressed(out, **arrays)
     files.write_bytes(path, out.getvalue())
 
 
