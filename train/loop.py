@@ -231,7 +231,8 @@ def _validate(
             scores.setdefault(name, []).append(np.asarray(value)[:count])
         if not pictures:
             pictures = {"input": part["image"][0], "target": part["bokeh"][0]}
-            pictures |= {name: np.asarray(value) for name, value in output._asdict().items()}
+            maps = {name: np.asarray(value) for name, value in output._asdict().items()}
+            pictures |= {name: value for name, value in maps.items() if value.ndim > 1}
     means = {name: float(np.concatenate(value).mean()) for name, value in scores.items()}
     return means, pictures
 

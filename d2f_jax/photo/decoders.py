@@ -27,7 +27,9 @@ for _library in ("tifffile", "imagecodecs"):  # what they say of damage, we say 
 MAX_PIXELS = 2**27
 """Larger pictures are refused (134 million pixels): a header can claim any size (a "bomb")."""
 
-_allowed = contextvars.ContextVar("allowed pixels", default=MAX_PIXELS)
+_allowed: contextvars.ContextVar[int | None] = contextvars.ContextVar(
+    "allowed pixels", default=None
+)
 
 
 class Decoded(NamedTuple):
@@ -70,18 +72,23 @@ class Refused(Exception):  # noqa: N818
 @contextlib.contextmanager
 def at_most(pixels: int) -> Iterator[None]:
     """Refuses, in the body, pictures that are larger than this, below `MAX_PIXELS`."""
-    token = _allowed.set(min(pixels, MAX_PIXELS))
+    token = _allowed.set(pixels)
     try:
         yield
     finally:
         _allowed.reset(token)
 
 
+def _most() -> int:
+    return min(_allowed.get() or MAX_PIXELS, MAX_PIXELS)
+
+
 def check_size(width: int, height: int) -> None:
     """Refuses, by `Refused`, more than `MAX_PIXELS` or what `at_most` allows."""
-    if width * height > _allowed.get():
+    most = _most()
+    if width * height > most:
         raise Refused(
-            f"{width}x{height} pixels, more than the {_allowed.get() / 1e6:.0f} million allowed; "
+            f"{width}x{height} pixels, more than the {most / 1e6:.0f} million allowed; "
             "scale it down first"
         )
 
@@ -262,7 +269,7 @@ def read_tiff(data: bytes, path: Path) -> Decoded:
 def read_exr(data: bytes, path: Path) -> Decoded:
     """Decodes scene-linear R, G, B or Y, and A."""
     try:
-        channels = exr.read(path, max_pixels=_allowed.get())
+        channels = exr.read(path, max_pixels=_most())
     except ValueError as error:
         raise Refused(error) from None
     names = [name for name in ("RGB", "YYY") if set(name) <= set(channels)]

@@ -21,7 +21,7 @@ def test_surfaces_are_pictures_with_contrast(seed):
     [
         textures._blob,
         textures._card,
-        textures._figure,
+        textures.figure,
         textures._branches,
         textures._bars,
         textures._blades,
