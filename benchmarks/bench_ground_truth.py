@@ -116,7 +116,7 @@ def peer(function: Callable, sample: Sample, *, hdr: bool, decode: bool = True) 
 
 
 def _encoded(radiance) -> np.ndarray:
-    return np.asarray(color.linear_to_srgb(jnp.clip(jnp.asarray(radiance), 0, 1)))
+    return np.asarray(color.encoded(radiance, linear=True))
 
 
 _PAPER_PRINTED = functools.partial(peers.paper_layers, order="printed")

@@ -1,6 +1,8 @@
 """Colour encodings: sRGB to linear light and back (IEC 61966-2-1), and luma. Channels last."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -25,6 +27,12 @@ def linear_to_srgb(image: Float[Array, "..."]) -> Float[Array, "..."]:
     low = image * 12.92
     high = 1.055 * jnp.maximum(image, 0.0031308) ** (1 / 2.4) - 0.055
     return jnp.where(image <= 0.0031308, low, high)
+
+
+def encoded(image: Float[Array | np.ndarray, "..."], *, linear: bool) -> Float[Array, "..."]:
+    """A picture as sRGB: as it is, or of linear light, which is cut to [0, 1]."""
+    light: Array = jax.device_put(image)  # shares memory on a CPU, jnp.asarray copies
+    return linear_to_srgb(jnp.clip(light, 0, 1)) if linear else light
 
 
 def luma(image: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w"]:

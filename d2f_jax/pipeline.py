@@ -169,10 +169,8 @@ def hallucinate(
     raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
     height, width = small.shape[-3:-1]
     defocus = resize.bilinear(raw[..., None], (height, width))[..., 0]
-    if not clip:
-        return defocus, jnp.zeros(defocus.shape[:-2], defocus.dtype)
-    defocus = jnp.clip(defocus, 0, 1)
-    if not always_sharp:
+    defocus = jnp.clip(defocus, 0, 1) if clip else defocus
+    if not (clip and always_sharp):
         return defocus, jnp.zeros(defocus.shape[:-2], defocus.dtype)
     moved = hallucination.least_blurred(jnp.clip(raw, 0, 1))
     return jnp.maximum(defocus - moved[..., None, None], 0), moved

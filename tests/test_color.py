@@ -24,3 +24,10 @@ def test_gradients_are_finite_from_zero_on(convert):
 def test_luma_weighs_rec_601():
     primaries = jnp.eye(3).reshape(1, 3, 3)
     np.testing.assert_allclose(color.luma(primaries)[0], [0.299, 0.587, 0.114], atol=EXACT)
+
+
+def test_encoded_leaves_srgb_and_cuts_linear_light():
+    image = np.asarray([[[0.0, 0.5, 1.0]]], np.float32)
+    np.testing.assert_array_equal(color.encoded(image, linear=False), image)
+    bright = np.asarray(color.encoded(4 * image, linear=True))
+    np.testing.assert_allclose(bright, [[[0, 1, 1]]], atol=EXACT)

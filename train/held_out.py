@@ -16,7 +16,6 @@ map, bokeh; and the same by the other weights), scores.json, and prints one tabl
   blurring all that lies outside a centred ellipse by the same renderer.
 """
 
-import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
@@ -35,7 +34,6 @@ from PIL import Image, ImageFilter
 from d2f_jax import files, pipeline
 from d2f_jax.models import resize
 from d2f_jax.photo import develop
-from d2f_jax.render import kernels
 from d2f_jax.training import metrics
 from d2f_jax.training.data import composites, layouts, photos, synthetic
 from train import commands, distance, export, state
@@ -232,10 +230,8 @@ def _map_of(
 
 @functools.partial(jax.jit, static_argnames="config")
 def _map_alone(config: Any, params: Any, image: Array) -> tuple[Array, Array]:
-    bank = kernels.kernel_bank((1, 3), blur=1.0)  # what is not asked for is not rendered
-    config = dataclasses.replace(config, sizes=(1, 3))
-    out = pipeline.apply(config, params, image, kernels=jnp.asarray(bank))
-    return out.defocus, out.moved
+    size = pipeline.working_size(*image.shape[:2])
+    return pipeline.hallucinate(config, params, resize.bilinear(image, size))
 
 
 def judge(arguments: Arguments, model: pipeline.D2F) -> dict[str, Any]:

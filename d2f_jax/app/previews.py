@@ -5,7 +5,6 @@ import io
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
@@ -67,9 +66,7 @@ def scaled(settings: Settings, scale: float, photo: Photo) -> Settings:
 
 def encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
     """The picture of a photograph in sRGB, also of a scene-linear one."""
-    if not photo.linear:
-        return photo.image
-    return np.asarray(color.linear_to_srgb(jnp.clip(jnp.asarray(photo.image), 0, 1)))
+    return np.asarray(color.encoded(photo.image, linear=photo.linear))
 
 
 def jpeg(picture: Float[np.ndarray, "..."], icc: bytes | None = None) -> bytes:

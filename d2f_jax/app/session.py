@@ -223,19 +223,20 @@ class Session:
         scale = base.photo.image.shape[1] / self.size[0]
         small = previews.scaled(settings, scale, base.photo)
         made = self._map(form, base)
+        key = settings, form.source
+        done = self._last[1] if self._last is not None and self._last[0] == key else None
         if form.view == "map":
             seen = self._imagined(base.photo) if made is None else made
-            picture, done = views.of_map(seen.disparity), None
+            picture = views.of_map(seen.disparity)
         else:
-            key = settings, form.source
-            if self._last is None or self._last[0] != key:
+            if done is None:
                 if settings.shape is not None:
                     small = dataclasses.replace(small, shape=self.folder / settings.shape)
                 canvas = previews.canvas(base.photo)
                 render = renderers.renderer(small, self._networks, canvas)
                 with self._limits(self.folder):
-                    self._last = key, render(base.photo, made, self._subject)
-            done = self._last[1]
+                    done = render(base.photo, made, self._subject)
+                self._last = key, done
             picture = views.of(form.view, done, base.photo, settings)
         by_lens = made is not None and settings.renderer != "d2f"
         notes = base.notes + ((done.notice,) if done is not None and done.notice else ())
@@ -245,7 +246,7 @@ class Session:
             tuple(name for name in self._made if self._names(settings, name)),
             bool(made is not None and made.metric),
             "lens" if by_lens else "d2f",
-            _distance(small.focus, made, base.photo),
+            views.distance(small.focus, made, base.photo, done),
             notes,
         )
 
@@ -378,15 +379,6 @@ class Session:
     def _imagined(self, photo: Photo) -> DisparityOutput:
         """The map of the networks, which run once for a photograph."""
         return DisparityOutput(develop.hallucinated(photo, self._networks.defocus(photo)))
-
-
-def _distance(focus: str, made: DisparityOutput | None, photo: Photo) -> str:
-    """How far away what is sharp is, if the map knows."""
-    if made is None or not made.metric:
-        return ""
-    disparity = develop.fitted(made.disparity, photo.image.shape[:2])
-    value = focus_names.resolve(focus, disparity)
-    return f"{1 / value:.3g} m" if value > 1e-3 else "far away"
 
 
 def _joined(before: np.ndarray | None, now: np.ndarray | None, way: np.ufunc) -> np.ndarray | None:

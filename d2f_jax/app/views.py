@@ -1,4 +1,4 @@
-"""What can be looked at beside the picture: map, defocus, radiance, and what stays sharp."""
+"""What can be seen beside the picture: map, defocus, radiance, what is sharp, and how far it is."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,8 @@ from jaxtyping import Float
 
 from d2f_jax.app import previews
 from d2f_jax.photo import develop
+from d2f_jax.photo import focus as focus_names
+from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Settings
 from d2f_jax.render import highlights
@@ -42,6 +44,20 @@ def of(
     rule = highlights.ContrastRule(limit=settings.highlight_gain)
     gain = np.asarray(_gain(rule, jnp.asarray(previews.encoded(photo))))[..., 0]
     return np.log(gain) / max(float(np.log(gain).max()), 1e-6)
+
+
+def distance(
+    focus: str, made: DisparityOutput | None, photo: Photo, done: develop.Developed | None
+) -> str:
+    """How far away what is sharp is, if the map knows; automatic focus is known once rendered."""
+    if made is None or not made.metric:
+        return ""
+    value = None if done is None else done.focused
+    if value is None:
+        if focus == "auto":
+            return ""
+        value = focus_names.resolve(focus, develop.fitted(made.disparity, photo.image.shape[:2]))
+    return f"{1 / value:.3g} m" if value > 1e-3 else "far away"
 
 
 @jax.jit

@@ -7,7 +7,6 @@ Two renderers: `through_lens` follows the light of a map through an ideal lens (
 import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -67,12 +66,14 @@ class Developed(NamedTuple):
       maps: Arrays by name, exactly as computed.
       pictures: Maps scaled to [0, 1] for looking at, in the photograph's proportions, by name.
       notice: What the user should know about the result.
+      focused: The value of the map that is sharp, in its unit; None without a map.
     """
 
     photo: Photo
     maps: dict[str, Shaped[np.ndarray, "..."]]
     pictures: dict[str, Float[np.ndarray, "h w"]]
     notice: str | None = None
+    focused: float | None = None
 
 
 def parse_blur(text: str) -> Blur:
@@ -167,6 +168,7 @@ def through_lens(
         photo._replace(image=np.asarray(bokeh)),
         {"disparity": disparity, "coc_radius": coc_radius},
         {"defocus": picture},
+        focused=focused,
     )
 
 
@@ -199,7 +201,7 @@ def through_d2f(
     """
     check_size(photo)
     height, width = photo.image.shape[:2]
-    image = encoded(photo)
+    image = color.encoded(photo.image, linear=photo.linear)
     options: dict[str, Any] = {"blur": blur.amount}
     options["blur"] *= kernels_factor(d2f.config, height, width)
     if blur.in_pixels:
@@ -243,6 +245,7 @@ def through_d2f(
         maps,
         pictures | {"mask": maps["fusion_mask"]},
         notice,
+        None if disparity is None else options["focus"],
     )
 
 
@@ -253,7 +256,7 @@ def defocus(d2f: pipeline.D2F, photo: Photo) -> Float[Array, "p q"]:
       ValueError: for a picture below `MIN_SIDE`.
     """
     check_size(photo)
-    return d2f.defocus(encoded(photo))
+    return d2f.defocus(color.encoded(photo.image, linear=photo.linear))
 
 
 def hallucinated(
@@ -265,18 +268,13 @@ def hallucinated(
     return 1 - fitted(np.asarray(seen), (round(scale * size[0]), round(scale * size[1])))
 
 
-def encoded(photo: Photo) -> Array:
-    """The picture as sRGB, a scene-linear one cut to [0, 1]."""
-    image = jax.device_put(photo.image)  # shares memory on a CPU, jnp.asarray copies
-    return color.linear_to_srgb(jnp.clip(image, 0, 1)) if photo.linear else image
-
-
 def sharpness(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
     """How sure the network is that a place is in focus: 1 at a defocus of 0, 0 at `NEARLY_SHARP`.
 
     It sees a small copy of the photograph (`pipeline.D2F.glance`), cut to [0, 1] if scene-linear.
     """
-    return np.maximum(0, 1 - np.asarray(d2f.glance(encoded(photo))) / np.float32(NEARLY_SHARP))
+    seen = d2f.glance(color.encoded(photo.image, linear=photo.linear))
+    return np.maximum(0, 1 - np.asarray(seen) / np.float32(NEARLY_SHARP))
 
 
 def kernels_factor(config: architectures.D2FConfig, height: int, width: int) -> float:

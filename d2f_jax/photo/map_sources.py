@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -85,15 +84,9 @@ def _refined(find_map: MapSource, source: Path, photo: Photo, notify: Notify) ->
     disparity, size = mapped.map.disparity, mapped.photo.image.shape[:2]
     if any(mine > its for mine, its in zip(disparity.shape, size, strict=True)):
         return mapped
-    refined = np.asarray(render.refine(disparity, _encoded(mapped.photo)))
+    image = color.encoded(mapped.photo.image, linear=mapped.photo.linear)
+    refined = np.asarray(render.refine(disparity, image))
     return mapped._replace(map=mapped.map._replace(disparity=refined))
-
-
-def _encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
-    """The picture as sRGB in [0, 1]."""
-    if not photo.linear:
-        return photo.image
-    return np.asarray(color.linear_to_srgb(jnp.clip(photo.image, 0, 1)))
 
 
 def _with_matte(find_map: MapSource, source: Path, photo: Photo, notify: Notify) -> Mapped:
@@ -118,7 +111,7 @@ def _from_network(
     model: depth.DepthModel, metric: bool, source: Path, photo: Photo, notify: Notify
 ) -> Mapped:
     with files.naming(source):
-        values = model(np.clip(_encoded(photo), 0, 1))
+        values = model(np.clip(color.encoded(photo.image, linear=photo.linear), 0, 1))
     return Mapped(photo, DisparityOutput(values, metric=metric))
 
 

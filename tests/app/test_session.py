@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 
 from d2f_jax import cli, pipeline
 from d2f_jax.app import form, strokes, uploads
+from d2f_jax.photo import develop
 from d2f_jax.photo.settings import Settings, words
 from d2f_jax.render import lens as lens_module
 from tests import fakes
@@ -205,6 +206,20 @@ def test_strokes_one_by_one_are_strokes_at_once(session):
     session.paint(painted)
     np.testing.assert_allclose(step_by_step[0], session._added, atol=1e-6)
     np.testing.assert_array_equal(step_by_step[1], session._subject)
+
+
+def test_the_distance_told_is_the_one_rendered(session, lens, monkeypatch):
+    """Left open, the focus lies where the network sees the subject; here, in the corner."""
+    corner = np.ones((32, 64), np.float32)
+    corner[:4, :4] = 0
+    monkeypatch.setattr(fakes.FakeD2F, "glance", lambda self, image: corner)
+    session.open("p.heic", photographs.with_depth())
+    assert look(session, view="map").sharp == ""
+    told = look(session).sharp
+    low, high = develop.extremes(session._base.map.disparity)
+    rendered = low + lens.calls[-1].focus * (high - low)
+    assert float(told.removesuffix(" m")) == pytest.approx(1 / rendered, rel=0.01)
+    assert look(session, view="map").sharp == told
 
 
 def test_a_painted_subject_is_kept_sharp(session, lens):
