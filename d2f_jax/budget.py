@@ -36,7 +36,12 @@ def rendering(shape: tuple[int, ...], radius: int, count: int, tile: int | None 
 
 def lens_tile(shape: tuple[int, int]) -> int | None:
     """Side of the tiles of `render.lens_blur` for a picture `h w`; they bound memory, cost time."""
-    return 1024 if math.prod(shape) > 2**23 else None
+    return 1024 if is_large(shape) else None
+
+
+def is_large(shape: tuple[int, int]) -> bool:
+    """Whether a picture `h w` is one whose memory matters more than what is compiled for it."""
+    return math.prod(shape) > 2**23
 
 
 def layers(count: int, shape: tuple[int, ...]) -> int | None:

@@ -17,10 +17,10 @@ from jax import Array
 from jaxtyping import Float
 
 from d2f_jax import budget, render
-from d2f_jax.models import architectures, fusion, radiance, resize, strips, weights
+from d2f_jax.models import architectures, fusion, imagination, radiance, resize, strips, weights
 from d2f_jax.models import defocus as hallucination
 from d2f_jax.render import arrays, kernels
-from d2f_jax.types import Kernels
+from d2f_jax.types import Extent, Kernels
 
 
 class D2FOutput(NamedTuple):
@@ -50,6 +50,10 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safete
 
 GLANCE_SIDE = 256
 """Long side at which `D2F.glance` shows a picture to networks that see any size [px]."""
+
+
+KERNELS_SIDE = 768
+"""Long side of the working size that the kernels of the paper are meant for [px]."""
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
@@ -98,23 +102,60 @@ def apply(
     Returns:
       The picture and every intermediate.
     """
-    height, width = image.shape[-3:-1]
-    size = working_size(height, width)
-    small = resize.bilinear(image, size) if strip is None else _shrunk(image, size)
+    size = working_size(*image.shape[-3:-1])
+    small = resize.bilinear(image, size) if strip is None else resize.in_strips(image, size)
 
-    moved = jnp.zeros(image.shape[:-3], jnp.float32)
+    moved, near = jnp.zeros(image.shape[:-3], jnp.float32), None
     if disparity is not None:
         near = disparity.max(axis=(-2, -1))
         disparity = resize.bilinear(disparity[..., None], size)[..., 0]
+    elif seen is None:
+        seen, moved = imagination.hallucinate(
+            config, params, small, clip=clip, always_sharp=always_sharp, strip=strip
+        )
+    return _developed(
+        config,
+        params,
+        image,
+        small,
+        moved,
+        kernels=kernels,
+        disparity=disparity,
+        near=near,
+        defocus=seen,
+        focus=focus,
+        layer_batch=layer_batch,
+        strip=strip,
+        tile=tile,
+    )
+
+
+def _developed(
+    config: architectures.D2FConfig,
+    params: architectures.D2FParams,
+    image: Array,
+    small: Array,
+    moved: Array,
+    *,
+    kernels: Kernels,
+    disparity: Any,
+    near: Any,
+    defocus: Any,
+    focus: float | Array | None,
+    layer_batch: int | None,
+    strip: int | None,
+    tile: int | None,
+    extents: tuple[Extent, Extent] | None = None,
+) -> D2FOutput:
+    """All that follows the first network.
+
+    `small`, the disparity (whose nearest is `near`) or the defocus map are at working size;
+    `extents` say where the picture ends in them and in `image` (`fusion.blend`).
+    """
+    if disparity is not None:
         signed = hallucination.from_disparity(disparity, near if focus is None else focus)
         defocus, order = jnp.abs(signed), "depth"
     else:
-        if seen is None:
-            defocus, moved = hallucinate(
-                config, params, small, clip=clip, always_sharp=always_sharp, strip=strip
-            )
-        else:
-            defocus = seen
         signed, order = defocus, "released"
         if focus is not None:  # the network's map grows with distance, a signed one falls
             signed = jnp.asarray(focus, defocus.dtype)[..., None, None] - defocus
@@ -136,6 +177,7 @@ def apply(
         layer_batch=layer_batch,
         tile=tile,
         order=order,
+        extent=extents and extents[0],
     )
 
     blend = fusion.blend(
@@ -146,61 +188,22 @@ def apply(
         defocus,
         theta=config.theta,
         strip=strip,
+        extents=extents,
     )
     return D2FOutput(blend.bokeh, rendered, defocus, weight, blend.fusion_mask, moved)
-
-
-def hallucinate(
-    config: architectures.D2FConfig,
-    params: architectures.D2FParams,
-    small: Float[Array, "*b p q 3"],
-    *,
-    clip: bool = True,
-    always_sharp: bool = True,
-    strip: int | None = None,
-) -> tuple[Float[Array, "*b p q"], Float[Array, "*b"]]:
-    """The defocus map that the first network imagines of a picture at working size.
-
-    Returns:
-      The map, and by how much it was lowered; see `apply` for both options.
-    """
-    # Smaller strips were slower: pictures of a few megapixels should run in one piece.
-    net = config.defocus_net.clone(strip=strip and 8 * strip)
-    raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
-    height, width = small.shape[-3:-1]
-    defocus = resize.bilinear(raw[..., None], (height, width))[..., 0]
-    defocus = jnp.clip(defocus, 0, 1) if clip else defocus
-    if not (clip and always_sharp):
-        return defocus, jnp.zeros(defocus.shape[:-2], defocus.dtype)
-    moved = hallucination.least_blurred(jnp.clip(raw, 0, 1))
-    return jnp.maximum(defocus - moved[..., None, None], 0), moved
-
-
-def _shrunk(image: Array, size: tuple[int, int]) -> Array:
-    """The picture at working size, made 64 rows at a time, which bounds what is gathered for it."""
-    rows = jnp.arange(size[0]).reshape(-1, 64)
-    parts = jax.lax.map(lambda row: resize.bilinear(image, size, row=row), rows)
-    return jnp.moveaxis(parts, 0, -4).reshape(*image.shape[:-3], *size, 3)
-
-
-def _seen(small: Array, side: int | None) -> Array:
-    """The picture as the defocus network sees it: its long side brought to `side`."""
-    if side is None:
-        return small
-    scale = side / max(small.shape[-3:-1])
-    size = [max(1, round(scale * length / 32)) * 32 for length in small.shape[-3:-1]]
-    return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
 
 
 _jitted = jax.jit(
     apply, static_argnames=("config", "clip", "always_sharp", "layer_batch", "strip", "tile")
 )
+_jitted_rest = jax.jit(_developed, static_argnames=("config", "layer_batch", "strip", "tile"))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "strip"))
 def _hallucinated(config, params, image, *, strip):
     size = working_size(*image.shape[-3:-1])
-    return hallucinate(config, params, _shrunk(image, size), strip=strip)[0]
+    small = resize.in_strips(image, size)
+    return imagination.hallucinate(config, params, small, strip=strip)[0]
 
 
 @dataclass(frozen=True)
@@ -219,10 +222,10 @@ class D2F:
 
     def __call__(
         self,
-        image: Float[Array, "*b h w 3"],
+        image: Float[Array | np.ndarray, "*b h w 3"],
         *,
-        disparity: Float[Array, "*b p q"] | None = None,
-        seen: Float[Array, "*b p q"] | None = None,
+        disparity: Float[Array | np.ndarray, "*b p q"] | None = None,
+        seen: Float[Array | np.ndarray, "*b p q"] | None = None,
         focus: float | None = None,
         blur: float = 1.0,
         clip: bool = True,
@@ -230,8 +233,12 @@ class D2F:
         layer_batch: int | None = None,
         strip: int | None = None,
         tile: int | None = None,
+        canvas: tuple[int, int] | None = None,
     ) -> D2FOutput:
         """Turns a sharp picture into a wide-aperture one (Algorithm 1).
+
+        A picture that is an array of numpy is laid on a canvas that others share, so that little is
+        compiled for a new size; an array of JAX is compiled for its own size and stays where it is.
 
         Args:
           image: All-in-focus picture, sRGB in [0, 1], one or a batch, each side 64 pixels or more.
@@ -245,6 +252,7 @@ class D2F:
           strip: Rows that the networks' largest layers run at a time; None chooses by size.
           tile: Side of the tiles that are rendered one after the other [px at working size]; None
             takes tiles where one piece would need gigabytes. The result is the same.
+          canvas: Height and width of the least canvas, for pictures that are to share one.
 
         Returns:
           The picture and every intermediate.
@@ -253,9 +261,9 @@ class D2F:
           ValueError: for a picture that is no float RGB array or under 64 pixels, for values that
             are not finite, for a negative blur, or for kernels larger than the picture.
         """
-        image = _checked_image(image)
+        image = arrays.checked(image)
         if disparity is not None:
-            disparity = _checked_disparity(disparity, image)
+            disparity = arrays.checked_map(disparity, "disparity", image)
         if focus is not None and not np.isfinite(focus):
             raise ValueError(f"focus must be a finite number, got {focus}")
         bank = _bank(self.config.sizes, float(blur))
@@ -266,26 +274,60 @@ class D2F:
                 f"blur={blur} needs kernels of radius {radius} px, too large for a "
                 f"{height}x{width} image at its working size {size}"
             )
-        room = -radius % 16
-        if blur != 1 and radius + room < min(size):  # other amounts share what is compiled
+        shared = self._is_shared(image)
+        whole = height, width
+        if shared and not budget.is_large(whole):
+            whole = arrays.shared_size(whole, canvas)
+        held = working_size(*whole)
+        # Amounts of blur share what is compiled, and pictures of one canvas the default of theirs.
+        default = -(-(self.config.sizes[-1] // 2) * max(held) // KERNELS_SIDE) if shared else -1
+        room = -radius % 16 if radius > default else default + -default % 4 - radius
+        if (shared or blur != 1) and radius + room < min(held):
             bank, radius = np.pad(bank, ((0, 0), (room, room), (room, room))), radius + room
-        pieces = budget.rendering((*batch, *size), radius, len(bank), tile)
-        return _jitted(
+        pieces = budget.rendering((*batch, *held), radius, len(bank), tile)
+        options: dict[str, Any] = {
+            "kernels": bank,
+            "focus": focus,
+            "layer_batch": pieces.layer_batch if layer_batch is None else layer_batch,
+            "strip": budget.strip(whole[1]) if strip is None else strip,
+            "tile": pieces.tile,
+        }
+        if not shared:
+            options |= {"clip": clip, "always_sharp": always_sharp}
+            return _jitted(
+                self.config, self.params, image, disparity=disparity, seen=seen, **options
+            )
+        small = resize.in_strips(image, size)
+        moved: Any = np.zeros((), np.float32)
+        near: Any = None
+        if disparity is not None:
+            near = disparity.max()
+            disparity = arrays.extended(resize.in_strips(disparity[..., None], size)[..., 0], held)
+        elif seen is None:
+            imagine = functools.partial(imagination.on_host, self.config, self.params)
+            seen, moved = imagine(small, clip=clip, always_sharp=always_sharp)
+        out = _jitted_rest(
             self.config,
             self.params,
-            image,
-            kernels=bank,
+            arrays.extended(image, whole, 0),
+            arrays.extended(small, held, 0),
+            moved,
             disparity=disparity,
-            seen=seen,
-            focus=focus,
-            clip=clip,
-            always_sharp=always_sharp,
-            layer_batch=pieces.layer_batch if layer_batch is None else layer_batch,
-            strip=budget.strip(width) if strip is None else strip,
-            tile=pieces.tile,
+            near=near,
+            defocus=None if seen is None else arrays.extended(np.asarray(seen), held),
+            extents=(size, (height, width)),
+            **options,
         )
+        ends = ((height, width), size, size, size, (height, width))
+        parts = (arrays.cut(x, end) for x, end in zip(out[:5], ends, strict=True))
+        return D2FOutput._make((*parts, out.moved))
 
-    def defocus(self, image: Float[Array, "*b h w 3"]) -> Float[Array, "*b p q"]:
+    def _is_shared(self, image: Array | np.ndarray) -> bool:
+        """Whether a picture lies on the host, and on a canvas."""
+        on_host = isinstance(image, np.ndarray) and image.ndim == 3
+        return on_host and self.config.defocus_side is not None
+
+    def defocus(self, image: Float[Array | np.ndarray, "*b h w 3"]) -> Float[Array, "*b p q"]:
         """The defocus map of the first network alone, for many calls with the same picture.
 
         Args:
@@ -294,10 +336,13 @@ class D2F:
         Returns:
           The map at working size, 0 in focus, in [0, 1].
         """
-        image = _checked_image(image)
+        image = arrays.checked(image)
+        if self._is_shared(image):
+            small = resize.in_strips(image, working_size(*image.shape[:2]))
+            return jnp.asarray(imagination.on_host(self.config, self.params, small)[0])
         return _hallucinated(self.config, self.params, image, strip=budget.strip(image.shape[-2]))
 
-    def glance(self, image: Float[Array, "h w 3"]) -> Float[Array, "p q"]:
+    def glance(self, image: Float[Array | np.ndarray, "h w 3"]) -> Float[Array, "p q"]:
         """The defocus map of a small copy of the picture, for a first look.
 
         Args:
@@ -310,17 +355,11 @@ class D2F:
         Raises:
           ValueError: as `__call__` for the picture.
         """
-        image = _checked_image(image)
+        image = arrays.checked(image)
         side = self.config.defocus_side or GLANCE_SIDE
         step = max(1, max(image.shape) // (4 * side))  # resizing antialiases what is left
-        seen = _seen(image[step // 2 :: step, step // 2 :: step], side)
-        return _glance(self.config.defocus_net, self.params.defocus, seen)
-
-
-@functools.partial(jax.jit, static_argnames="net")
-def _glance(net: hallucination.DefocusNet, params: Any, seen: Array) -> Array:
-    raw: Any = net.apply(params, seen)
-    return jnp.clip(raw, 0, 1)
+        image = image[step // 2 :: step, step // 2 :: step]
+        return jnp.asarray(imagination.glance(self.config, self.params, image, side))
 
 
 def load(path: str | os.PathLike[str] | None = None) -> D2F:
@@ -338,9 +377,8 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
         raise ValueError(f"{path}: weights for {name!r}; this version knows {known}")
     config = architectures.ARCHITECTURES[name]
     if path != DEFAULT_WEIGHTS:  # whose checksum was right; tracing takes a third of a second
-        like = jax.eval_shape(
-            functools.partial(architectures.init, config), jax.random.key(0)
-        )._asdict()
+        like = jax.eval_shape(functools.partial(architectures.init, config), jax.random.key(0))
+        like = like._asdict()
         if "fusion" not in tree:  # a stage-1 file
             like.pop("fusion")
         weights.check(tree, like, f"{path} for {name}")
@@ -351,24 +389,3 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
 @functools.lru_cache(maxsize=8)
 def _bank(sizes: tuple[int, ...], blur: float) -> np.ndarray:
     return kernels.kernel_bank(sizes, blur=blur)
-
-
-def _checked_image(image: Any) -> Array:
-    shape = np.shape(image)
-    if len(shape) < 3 or shape[-1] != 3 or min(shape[-3:-1]) < 64:
-        raise ValueError(
-            f"image must be '... h w 3' with sides of at least 64 pixels, got shape {shape}"
-        )
-    image = jnp.asarray(image)
-    arrays.check_image(image)
-    return arrays.scaled(image).astype(jnp.float32)
-
-
-def _checked_disparity(disparity: Any, image: Array) -> Array:
-    shape = np.shape(disparity)
-    if len(shape) != image.ndim - 1 or shape[:-2] != image.shape[:-3]:
-        raise ValueError(f"disparity must be '... h w' beside image {image.shape}, got {shape}")
-    disparity = jnp.asarray(disparity, jnp.float32)
-    if not bool(jnp.isfinite(disparity).all()):
-        raise ValueError("disparity holds NaN or infinite values: fill them first")
-    return disparity

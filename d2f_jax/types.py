@@ -34,3 +34,6 @@ Encoding = Literal["srgb", "linear"]
 
 Scalar = Array | float | int
 """A number, which may be traced."""
+
+Extent = tuple[Scalar, Scalar]
+"""Rows and columns of a picture that lies in the first corner of larger arrays; may be traced."""

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from d2f_jax import pipeline, render
-from d2f_jax.models import architectures, defocus, fusion, weights
+from d2f_jax.models import architectures, defocus, fusion, imagination, weights
 from d2f_jax.render import kernels
 from tests.conftest import load_golden, quick_key
 from tests.models.test_defocus import TINY
@@ -22,6 +23,16 @@ def tiny():
         sizes=(1, 3, 7, 15),
     )
     return pipeline.D2F(config, architectures.init(config, quick_key(0)), {})
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """The default networks, whose pictures in numpy lie on canvases; a fusion network as well."""
+    default = pipeline.load()
+    net = fusion.FusionNet(features=(4, 3))
+    fused = net.init(quick_key(1), jnp.zeros((8, 8, 3)), jnp.zeros((8, 8)))
+    config = dataclasses.replace(default.config, fusion_net=net)
+    return default, pipeline.D2F(config, default.params._replace(fusion=fused), {})
 
 
 def picture(height=150, width=200, seed=0):
@@ -215,6 +226,38 @@ def test_save_and_load(tmp_path, monkeypatch, tiny, parts):
     assert loaded.metadata["source"] == "made"
     assert (loaded.params.fusion is None) == ("fusion" not in parts)
     np.testing.assert_allclose(loaded(picture()).rendered, tiny(picture()).rendered, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"blur": 0.6}, {"focus": 0.4}, {"disparity": True, "focus": 0.3}]
+)
+def test_pictures_on_canvases_are_as_compiled_for_their_size(lite, options):
+    if "disparity" in options:
+        options = options | {"disparity": np.asarray(ramp(140, 90))}
+    image = np.asarray(picture(137, 210))
+    for d2f in lite:
+        on_host, on_device = d2f(image, **options), d2f(jnp.asarray(image), **options)
+        large = d2f(image, **options, canvas=(300, 260))
+        for name in pipeline.D2FOutput._fields:
+            ours, theirs, wide = (getattr(o, name) for o in (on_host, on_device, large))
+            assert ours.shape == theirs.shape == wide.shape, name
+            np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(wide, theirs, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(d2f.defocus(image), d2f.defocus(jnp.asarray(image)), atol=1e-5)
+        np.testing.assert_allclose(d2f.glance(image), d2f.glance(jnp.asarray(image)), atol=1e-5)
+
+
+def test_sizes_and_shapes_share_what_is_compiled(lite):
+    d2f, _ = lite
+    d2f(np.asarray(picture(150, 200)), canvas=(256, 256), blur=0.16)
+    rest, networks = pipeline._jitted_rest._cache_size(), imagination._raw._cache_size()
+    for height, width in ((199, 133), (256, 144), (240, 250)):
+        image = np.asarray(picture(height, width))
+        for blur in (0.16, 0.1):
+            d2f(image, canvas=(256, 256), blur=blur)
+        d2f.glance(image)
+    assert pipeline._jitted_rest._cache_size() == rest
+    assert imagination._raw._cache_size() == networks
 
 
 def test_load_refuses_what_does_not_fit(tmp_path, monkeypatch, tiny):

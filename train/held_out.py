@@ -32,7 +32,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageFilter
 
 from d2f_jax import files, pipeline
-from d2f_jax.models import resize
+from d2f_jax.models import imagination, resize
 from d2f_jax.photo import develop
 from d2f_jax.training import metrics
 from d2f_jax.training.data import composites, layouts, photos, synthetic
@@ -231,7 +231,7 @@ def _map_of(
 @functools.partial(jax.jit, static_argnames="config")
 def _map_alone(config: Any, params: Any, image: Array) -> tuple[Array, Array]:
     size = pipeline.working_size(*image.shape[:2])
-    return pipeline.hallucinate(config, params, resize.bilinear(image, size))
+    return imagination.hallucinate(config, params, resize.bilinear(image, size))
 
 
 def judge(arguments: Arguments, model: pipeline.D2F) -> dict[str, Any]:

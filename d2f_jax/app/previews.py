@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from d2f_jax import color
 from d2f_jax.photo import develop
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.image_io import Photo
@@ -62,11 +61,6 @@ def scaled(settings: Settings, scale: float, photo: Photo) -> Settings:
     if blur.in_pixels:
         changes["blur"] = f"{blur.amount * scale!r}px"
     return dataclasses.replace(settings, **changes)
-
-
-def encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
-    """The picture of a photograph in sRGB, also of a scene-linear one."""
-    return np.asarray(color.encoded(photo.image, linear=photo.linear))
 
 
 def jpeg(picture: Float[np.ndarray, "..."], icc: bytes | None = None) -> bytes:

@@ -141,7 +141,7 @@ class Session:
     def opened(self) -> Opened:
         """What there is to know of the photograph; a ValueError if there is none."""
         base = self._current()
-        picture = previews.jpeg(previews.encoded(base.photo), base.photo.icc)
+        picture = previews.jpeg(develop.encoded(base.photo), base.photo.icc)
         return Opened(self.name, self.size, base.notes, self.has_depth, picture)
 
     def put(self, kind: str, name: str, data: bytes) -> str:
@@ -182,7 +182,7 @@ class Session:
         base = self._current()
         kept = strokes[: len(self._strokes)] == self._strokes and self._strokes
         new = strokes[len(self._strokes) :] if kept else strokes
-        added, subject = brush.correction(previews.encoded(base.photo), new)
+        added, subject = brush.correction(develop.encoded(base.photo), new)
         if kept:
             added = _joined(self._added, added, np.add)
             subject = _joined(self._subject, subject, np.maximum)
@@ -232,10 +232,10 @@ class Session:
             if done is None:
                 if settings.shape is not None:
                     small = dataclasses.replace(small, shape=self.folder / settings.shape)
+                render = renderers.renderer(small, self._networks)
                 canvas = previews.canvas(base.photo)
-                render = renderers.renderer(small, self._networks, canvas)
                 with self._limits(self.folder):
-                    done = render(base.photo, made, self._subject)
+                    done = render(base.photo, made, self._subject, canvas)
                 self._last = key, done
             picture = views.of(form.view, done, base.photo, settings)
         by_lens = made is not None and settings.renderer != "d2f"

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from d2f_jax.app import previews
 from d2f_jax.photo import develop
 from d2f_jax.photo import focus as focus_names
 from d2f_jax.photo.disparity import DisparityOutput
@@ -36,13 +35,13 @@ def of(
       settings: What it was developed with.
     """
     if view == "picture":
-        return previews.encoded(done.photo)
+        return develop.encoded(done.photo)
     if view in done.pictures:
         return done.pictures[view]
     if view == "mask":
         return np.clip(2 - np.abs(done.maps["coc_radius"]) / SHARP, 0, 1)
     rule = highlights.ContrastRule(limit=settings.highlight_gain)
-    gain = np.asarray(_gain(rule, jnp.asarray(previews.encoded(photo))))[..., 0]
+    gain = np.asarray(_gain(rule, jnp.asarray(develop.encoded(photo))))[..., 0]
     return np.log(gain) / max(float(np.log(gain).max()), 1e-6)
 
 

@@ -1,5 +1,7 @@
 """Defocus hallucination (Luo et al. 2023, Sec. 3.1): what is in focus, how blurred the rest."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import DTypeLike, Float
 
+from d2f_jax.models.networks import layers
 from d2f_jax.models.networks.refinenet import RefineNet
 from d2f_jax.models.networks.resnext import ResNeXt
+from d2f_jax.types import Extent
 
 MULTI_CHANNEL_SIZES = (1, 9, 21, 37, 53, 69)
 """Kernel sizes that the six channels of Eq. 23 stand for (errata m)."""
@@ -39,13 +43,19 @@ class DefocusNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "*b h w 3"], *, train: bool = False
+        self,
+        image: Float[Array, "*b h w 3"],
+        *,
+        train: bool = False,
+        extent: Extent | None = None,
     ) -> Float[Array, "..."]:
         """Hallucinates the map.
 
         Args:
           image: sRGB in [0, 1], not normalised further (errata k); sides multiples of 32.
           train: Whether batch normalisation uses (and updates) the statistics of the batch.
+          extent: Where the picture ends, in multiples of 32, if rows and columns follow: the map is
+            that of the picture alone. May be traced; for encoders that take a `layers.Canvas`.
 
         Returns:
           `channels == 1`: the raw defocus map `... h w`, about [0, 1], not clipped (errata g).
@@ -58,17 +68,17 @@ class DefocusNet(nn.Module):
         if height % 32 or width % 32:
             raise ValueError(f"image sides must be multiples of 32, got {height}x{width}")
         image = image.reshape(-1, height, width, 3)
-        features = self.encoder(image, train)
+        canvas = None if extent is None else layers.Canvas(height, width, *extent)
+        features = self.encoder(image, train, *(() if canvas is None else (canvas,)))
         decoder = RefineNet(
             self.features, self.head, self.channels, self.strip, self.dtype, name="decoder"
         )
-        out = decoder(features).astype(jnp.float32).reshape(*batch, height, width, self.channels)
+        out = decoder(features, canvas).astype(jnp.float32)
+        out = out.reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
 
 
-def least_blurred(
-    defocus: Float[Array, "*b h w"], share: float = LEAST_SHARP
-) -> Float[Array, "*b"]:
+def least_blurred(defocus: Float[Array | np.ndarray, "*b h w"], share: float = LEAST_SHARP) -> Any:
     """By how much a map is to be lowered so that its smallest part counts as in focus.
 
     The released code raises its threshold where a map never falls below it (errata b); here the map
@@ -79,9 +89,11 @@ def least_blurred(
       share: Part of the picture that becomes sharp at least.
 
     Returns:
-      The value that so much of the map does not exceed; 0 where that much is in focus already.
+      The value `*b` that so much of the map does not exceed; 0 where that much is in focus already;
+      of numpy for a map of numpy.
     """
-    return jnp.quantile(defocus, share, axis=(-2, -1), method="lower")
+    xp: Any = np if isinstance(defocus, np.ndarray) else jnp
+    return xp.quantile(defocus, share, axis=(-2, -1), method="lower")
 
 
 def from_disparity(

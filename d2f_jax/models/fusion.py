@@ -10,6 +10,7 @@ from jaxtyping import Bool, DTypeLike, Float
 from d2f_jax import color
 from d2f_jax.models import resize, strips
 from d2f_jax.models.networks import layers
+from d2f_jax.types import Extent
 
 
 class FusionNet(nn.Module):
@@ -28,22 +29,23 @@ class FusionNet(nn.Module):
         self,
         image: Float[Array, "*b h w 3"],
         defocus: Float[Array, "*b h w"],
-        inside: Bool[Array, "h 1 1"] | None = None,
+        inside: Bool[Array, "h #w 1"] | None = None,
     ) -> Float[Array, "*b h w"]:
         """Predicts the raw mask, not clamped.
 
         Args:
           image: Full-size sRGB image.
           defocus: Defocus map at the same size, 0 in focus.
-          inside: Which rows belong to the picture, where a strip of rows overlaps its border: what
-            the hidden layers make beyond is cleared, as zero padding would.
+          inside: Which pixels belong to the picture, where a strip of rows overlaps its border, or
+            a picture lies on a canvas: what the hidden layers make beyond is cleared, as zero
+            padding would.
         """
         x = jnp.stack([1 - defocus, color.luma(image)], axis=-1).astype(self.dtype)
         inside = jnp.ones((1, 1, 1), bool) if inside is None else inside
-        rows = jnp.expand_dims(inside, range(x.ndim - 3)).astype(self.dtype)
+        mine = jnp.expand_dims(inside, range(x.ndim - 3)).astype(self.dtype)
         for index, features in enumerate(self.features, start=1):
             conv = nn.Conv(features, (3, 3), dtype=self.dtype, name=f"conv{index}")
-            x = rows * nn.relu(conv(rows * x))
+            x = mine * nn.relu(conv(mine * x))
         # A mask that starts at one half lies inside its clamp, where training moves it.
         half, name = nn.initializers.constant(0.5), f"conv{len(self.features) + 1}"
         last = layers.Parameters(1, bias_init=half, name=name)(x.shape[-1])
@@ -99,6 +101,7 @@ def blend(
     *,
     theta: float = 0.25,
     strip: int | None = None,
+    extents: tuple[Extent, Extent] | None = None,
 ) -> Blend:
     """Predicts the mask at full size (Eq. 17) and lays the sharp image over the rendered bokeh.
 
@@ -110,20 +113,23 @@ def blend(
       defocus: Defocus map at any size; resized bilinearly.
       theta: Of `naive_mask`.
       strip: Rows to run at a time, which bounds the memory; None takes all. The result is the same.
-
+      extents: Where the picture ends in `rendered` and `defocus`, and where in `image`, if rows and
+        columns follow; may be traced. None: it fills them.
     """
-    height, width = image.shape[-3:-1]
-    size = height, width
+    size = image.shape[-3], image.shape[-2]
+    height, width = size if extents is None else extents[1]
     predict: Any = net.apply
 
     def run(parts: list[Array], row: Array) -> tuple[Array, Array]:
-        resized = resize.bilinear(defocus[..., None], size, row=row)[..., 0]
+        resized = resize.bilinear(defocus[..., None], size, row=row, extents=extents)[..., 0]
         if variables is None:
             mask = naive_mask(resized, theta)
         else:
-            inside = (row >= 0) & (row < height)
-            mask = jnp.clip(predict(variables, parts[0], resized, inside[:, None, None]), 0, 1)
-        return fuse(parts[0], resize.bilinear(rendered, size, row=row), mask), mask[..., None]
+            rows, columns = (row >= 0) & (row < height), jnp.arange(size[1]) < width
+            inside = rows[:, None, None] & columns[None, :, None]
+            mask = jnp.clip(predict(variables, parts[0], resized, inside), 0, 1)
+        enlarged = resize.bilinear(rendered, size, row=row, extents=extents)
+        return fuse(parts[0], enlarged, mask), mask[..., None]
 
     halo = 0 if variables is None else len(net.features) + 1  # of the 3x3 convolutions
     bokeh, mask = strips.over_rows(run, (image,), rows=strip, halo=halo)

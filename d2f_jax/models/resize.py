@@ -1,17 +1,23 @@
 """Bilinear resizing as torch does it, without antialiasing. Channels last."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from d2f_jax.types import Extent, Scalar
+
 
 def bilinear(
-    image: Float[Array, "*b h w c"],
+    image: Float[Array | np.ndarray, "*b h w c"],
     size: tuple[int, int],
     *,
-    row: Int[Array, " n"] | None = None,
-) -> Float[Array, "*b p q c"]:
+    row: Int[Array | np.ndarray, " n"] | None = None,
+    extents: tuple[Extent, Extent] | None = None,
+) -> Any:
     """Resizes to `size` = (height, width); pixel centres at half integers (align_corners=False).
 
     Two rows and two columns are gathered for each output pixel, so that the cost grows with the
@@ -22,43 +28,97 @@ def bilinear(
       image: What to resize.
       size: Height and width.
       row: Which rows of the result to make, all when None; beyond the border it repeats.
+      extents: Where the picture ends in `image` and in the result, if rows and columns follow: it
+        repeats there. None: it fills both.
+
+    Returns:
+      `... p q c`, of numpy for an array of numpy (without compiling anything), else of JAX.
     """
-    for axis, length in zip((image.ndim - 3, image.ndim - 2), size, strict=True):
+    xp: Any = np if isinstance(image, np.ndarray) else jnp
+    axes = (image.ndim - 3, image.ndim - 2)
+    ends = extents or (tuple(image.shape[axis] for axis in axes), size)
+    for axis, length, end, target in zip(axes, size, *ends, strict=True):
         if row is not None and axis == image.ndim - 3:
-            wanted = jnp.clip(row, 0, length - 1)
-        elif image.shape[axis] == length:
+            wanted = xp.clip(row, 0, length - 1)
+        elif extents is None and end == target:
             continue
         else:
-            wanted = jnp.arange(length)
-        scale = image.shape[axis] / length
-        position = jnp.clip((wanted + 0.5) * scale - 0.5, 0, image.shape[axis] - 1)
-        low = jnp.floor(position).astype(jnp.int32)
-        high = jnp.minimum(low + 1, image.shape[axis] - 1)
+            wanted = xp.arange(length)
+        scale = (end / target) if extents is None else xp.float32(end) / xp.float32(target)
+        position = (wanted.astype(xp.float32) + xp.float32(0.5)) * xp.float32(scale)
+        position = xp.clip(position - xp.float32(0.5), 0, end - 1)
+        low = xp.floor(position).astype(xp.int32)
+        high = xp.minimum(low + 1, end - 1)
         part = (position - low).astype(image.dtype)
-        part = jnp.expand_dims(part, [other for other in range(image.ndim) if other != axis])
-        below = jnp.take(image, low, axis=axis)
-        above = jnp.take(image, high, axis=axis)
+        part = xp.expand_dims(part, [other for other in range(image.ndim) if other != axis])
+        below = xp.take(image, low, axis=axis)
+        above = xp.take(image, high, axis=axis)
         image = below * (1 - part) + above * part
     return image
 
 
-def double(features: Float[Array, "*b h w c"], *, aligned: bool) -> Float[Array, "*b p q c"]:
+def in_strips(
+    image: Float[Array | np.ndarray, "*b h w c"], size: tuple[int, int], rows: int = 64
+) -> Any:
+    """`bilinear` so many rows at a time (of which `size` has a multiple): bounds what is gathered.
+
+    In numpy for one picture of numpy.
+    """
+    row = np.arange(size[0]).reshape(-1, rows)
+    if isinstance(image, np.ndarray) and image.ndim == 3:
+        return np.concatenate([bilinear(image, size, row=strip) for strip in row])
+    image = jnp.asarray(image)
+    parts = jax.lax.map(lambda strip: bilinear(image, size, row=strip), jnp.asarray(row))
+    parts = jnp.moveaxis(parts, 0, -4)
+    return parts.reshape(*image.shape[:-3], *size, image.shape[-1])
+
+
+def antialiased(
+    image: Float[np.ndarray, "h w c"], size: tuple[int, int], canvas: tuple[int, int]
+) -> Float[np.ndarray, "p q c"]:
+    """Resizes as `jax.image.resize(image, size, "linear")` does, without compiling anything.
+
+    Args:
+      image: What to resize.
+      size: Height and width of the result.
+      canvas: Height and width of the array that holds it in its first corner, zero elsewhere.
+    """
+    rows, columns = (
+        np.pad(_triangles(have, want), ((0, whole - want), (0, 0)))
+        for have, want, whole in zip(image.shape, size, canvas, strict=False)
+    )
+    return np.einsum("qw,pwc->pqc", columns, np.tensordot(rows, image, 1), optimize=True)
+
+
+def _triangles(have: int, want: int) -> Float[np.ndarray, "n m"]:
+    """Matrix that makes `want` values of `have`: triangles as wide as the coarser step."""
+    step = have / want
+    centres = (np.arange(want, dtype=np.float32) + 0.5) * step - 0.5
+    away = np.abs(centres[:, None] - np.arange(have, dtype=np.float32)) / max(step, 1)
+    weights = np.maximum(0, 1 - away)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def double(
+    features: Float[Array, "*b h w c"], *, aligned: bool, extent: Extent | None = None
+) -> Float[Array, "*b p q c"]:
     """Doubles both sides.
 
     Args:
       features: What to double.
       aligned: Whether the corner pixels keep their place (align_corners=True), or pixel centres lie
         at half integers and the border repeats.
+      extent: Where the picture ends, if rows and columns follow; None: it fills `features`.
     """
-    for axis in (-3, -2):
-        length = features.shape[axis]
-        weights = double_weights(jnp.arange(length), length, aligned=aligned)
+    ends = extent or features.shape[-3:-1]
+    for axis, end in zip((-3, -2), ends, strict=True):
+        weights = double_weights(jnp.arange(features.shape[axis]), end, aligned=aligned)
         features = double_axis(features, axis, *weights)
     return features
 
 
 def double_weights(
-    index: Int[Array, " n"], length: int, *, aligned: bool
+    index: Int[Array, " n"], length: Scalar, *, aligned: bool
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """How much of its neighbour before and after it each of the two pixels takes on.
 

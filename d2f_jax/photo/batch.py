@@ -1,5 +1,6 @@
 """`d2f bokeh` and `d2f depth`: from files to files. One bad photograph does not stop the others."""
 
+import functools
 import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from d2f_jax import files, pipeline
-from d2f_jax.photo import depth_io, develop, image_io, map_sources, renderers
+from d2f_jax.photo import canvases, depth_io, develop, image_io, map_sources, renderers
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.settings import MapSettings, Settings
 
@@ -68,24 +69,31 @@ def run(
         console=console,
         disable=not (several and console.is_terminal),
     )
-    failed = 0
+    planned: list[canvases.Size | None] = [None] * len(pairs)
+    if several and not settings.restore_highlights:  # a rule that looks around sees the canvas
+        planned = canvases.plan([canvases.size_of(source) for source, _ in pairs])
+    order = sorted(range(len(pairs)), key=lambda index: planned[index] or (0, 0))
+    failed, said = 0, _InOrder(console.print)
     with bar:
-        for source, target in bar.track(pairs, description="photographs"):
+        for index in bar.track(order, description="photographs"):
+            source, target = pairs[index]
+            notify = functools.partial(said.add, index)
             try:
                 _one(
                     source,
                     target,
-                    work,
+                    functools.partial(work, canvas=planned[index]),
                     map_of,
                     settings.mask,
                     save_maps=save_maps,
-                    notify=console.print,
+                    notify=notify,
                 )
             except ValueError as error:
                 if not several:
                     raise
                 failed += 1
-                console.print(f"d2f: {' '.join(str(error).split())}")
+                notify(f"d2f: {' '.join(str(error).split())}")
+            said.done(index)
     if several:
         print(f"{len(pairs) - failed} of {len(pairs)} photographs done")
     else:
@@ -93,6 +101,30 @@ def run(
     if failed:
         console.print(f"d2f: {failed} of {len(pairs)} photographs failed")
     return 1 if failed else 0
+
+
+class _InOrder:
+    """Prints what is said of pieces of work in their order, whatever the order of the work."""
+
+    def __init__(self, show: Callable[[str], None]):
+        self._show, self._now = show, 0
+        self._kept: dict[int, list[str]] = {}
+        self._done: set[int] = set()
+
+    def add(self, index: int, line: str) -> None:
+        """A line on a piece: printed at once if all before it are done."""
+        if index == self._now:
+            self._show(line)
+        else:
+            self._kept.setdefault(index, []).append(line)
+
+    def done(self, index: int) -> None:
+        """Nothing more will be said of a piece."""
+        self._done.add(index)
+        while self._now in self._done:
+            self._now += 1
+            for line in self._kept.pop(self._now, []):
+                self._show(line)
 
 
 def write_map(image: str, settings: MapSettings, *, output: str | None = None) -> int:
@@ -303,7 +335,7 @@ def _with_kind(path: Path) -> str:
 def _one(
     source: Path,
     target: Path,
-    work: renderers.Renderer,
+    work: Callable[..., develop.Developed],
     map_of: map_sources.MapSource,
     mask: Path | None,
     *,

@@ -22,9 +22,6 @@ from d2f_jax.render.highlights import HighlightRule
 DEFAULT_RADIUS = 0.04
 """Default blur of `through_lens`: radius over the long side, for the whole range of the map."""
 
-KERNELS_SIDE = 768
-"""Working size of a 1536-pixel photograph [px], such as the paper's kernels are meant for."""
-
 MIN_SIDE = 64
 """Smaller pictures are refused by both renderers."""
 
@@ -151,8 +148,8 @@ def through_lens(
     scaled = np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
     sharp = float((focused - low) / (high - low))
     bokeh = render.lens_blur(
-        jnp.asarray(photo.image),
-        jnp.asarray(scaled),
+        photo.image,
+        scaled,
         focus=sharp,
         blur=radius,
         encoding="linear" if photo.linear else "srgb",
@@ -180,6 +177,7 @@ def through_d2f(
     focus: focus_names.Focus = "auto",
     blur: Blur = Blur(),  # noqa: B008 - immutable
     seen: Float[Array, "m n"] | None = None,
+    canvas: tuple[int, int] | None = None,
 ) -> Developed:
     """Renders with the networks.
 
@@ -192,6 +190,7 @@ def through_d2f(
       blur: Factor on the kernels, or the radius of the largest in pixels of the photograph. For
         networks that see every picture at one size, a factor of 1 is the same share of any picture.
       seen: What `defocus` made of this photograph before: that network does not run again.
+      canvas: Size that smaller pictures share compiled code in, see `pipeline.D2F`.
 
     Returns:
       The picture, and the fields "defocus", "weight" and "fusion_mask" of `pipeline.D2FOutput`.
@@ -201,7 +200,7 @@ def through_d2f(
     """
     check_size(photo)
     height, width = photo.image.shape[:2]
-    image = color.encoded(photo.image, linear=photo.linear)
+    image = encoded(photo)
     options: dict[str, Any] = {"blur": blur.amount}
     options["blur"] *= kernels_factor(d2f.config, height, width)
     if blur.in_pixels:
@@ -209,7 +208,7 @@ def through_d2f(
         options["blur"] = blur.amount / default
     if disparity is not None:
         disparity = fitted(disparity, (height, width))
-        options |= {"disparity": jnp.asarray(disparity), "focus": focused_value(disparity, focus)}
+        options |= {"disparity": disparity, "focus": focused_value(disparity, focus)}
     elif isinstance(focus, focus_names.Point):
         focus_names.check_inside(focus, (height, width))
         seen = defocus(d2f, photo) if seen is None else seen
@@ -227,8 +226,8 @@ def through_d2f(
 
     if disparity is None and seen is not None:
         options["seen"] = seen
-    out = d2f(image, **options)
-    bokeh = color.srgb_to_linear(out.bokeh) if photo.linear else out.bokeh
+    out = d2f(image, canvas=canvas, **options)
+    bokeh = color.srgb_to_linear(jnp.asarray(out.bokeh)) if photo.linear else out.bokeh
     maps = {name: np.asarray(getattr(out, name)) for name in ("defocus", "weight", "fusion_mask")}
     weight = maps["weight"].mean(axis=-1)
     pictures = {"defocus": maps["defocus"], "radiance": weight / max(float(weight.max()), 1e-6)}
@@ -256,7 +255,7 @@ def defocus(d2f: pipeline.D2F, photo: Photo) -> Float[Array, "p q"]:
       ValueError: for a picture below `MIN_SIDE`.
     """
     check_size(photo)
-    return d2f.defocus(color.encoded(photo.image, linear=photo.linear))
+    return d2f.defocus(encoded(photo))
 
 
 def hallucinated(
@@ -268,12 +267,17 @@ def hallucinated(
     return 1 - fitted(np.asarray(seen), (round(scale * size[0]), round(scale * size[1])))
 
 
+def encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:
+    """The picture in sRGB, a scene-linear one cut to [0, 1]; memory is shared where it can be."""
+    return np.asarray(color.encoded(photo.image, linear=photo.linear))
+
+
 def sharpness(d2f: pipeline.D2F, photo: Photo) -> Float[np.ndarray, "p q"]:
     """How sure the network is that a place is in focus: 1 at a defocus of 0, 0 at `NEARLY_SHARP`.
 
     It sees a small copy of the photograph (`pipeline.D2F.glance`), cut to [0, 1] if scene-linear.
     """
-    seen = d2f.glance(color.encoded(photo.image, linear=photo.linear))
+    seen = d2f.glance(encoded(photo))
     return np.maximum(0, 1 - np.asarray(seen) / np.float32(NEARLY_SHARP))
 
 
@@ -285,7 +289,7 @@ def kernels_factor(config: architectures.D2FConfig, height: int, width: int) -> 
     """
     if config.defocus_side is None:
         return 1.0
-    return max(pipeline.working_size(height, width)) / KERNELS_SIDE
+    return max(pipeline.working_size(height, width)) / pipeline.KERNELS_SIDE
 
 
 def check_size(photo: Photo) -> None:
@@ -299,7 +303,7 @@ def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[
     """Brings a map to the size (height, width) of its photograph."""
     if disparity.shape == size:
         return disparity
-    return np.asarray(resize.bilinear(jnp.asarray(disparity)[..., None], size)[..., 0])
+    return resize.bilinear(disparity[..., None], size)[..., 0]
 
 
 def extremes(disparity: Float[np.ndarray, "h w"]) -> tuple[np.floating, np.floating]:

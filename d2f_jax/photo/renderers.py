@@ -18,10 +18,9 @@ from d2f_jax.photo.image_io import Photo
 from d2f_jax.photo.settings import Settings
 from d2f_jax.render import highlights, kernels
 
-Renderer = Callable[
-    [Photo, DisparityOutput | None, Float[np.ndarray, "p q"] | None], develop.Developed
-]
-"""From a photograph, its map, and a mask of what stays sharp (if there are), to the result."""
+Renderer = Callable[..., develop.Developed]
+"""From a photograph, its map, a mask of what stays sharp (both may be None), and, if smaller
+pictures are to share compiled code, a canvas (height, width), to the result."""
 
 _LENS_OPTIONS = ("blades", "squeeze", "cat_eye", "shape", "restore_highlights", "f_number")
 
@@ -58,17 +57,15 @@ class Networks:
 def renderer(
     settings: Settings,
     networks: Networks | None = None,
-    canvas: tuple[int, int] | None = None,
 ) -> Renderer:
     """Reads focus and blur, and chooses between lens and networks, for each photograph by its map.
 
     Args:
       settings: What the user chose.
       networks: Those of the settings, where the same photograph is rendered again and again.
-      canvas: Size that smaller pictures share compiled code in (`lens` only).
 
     Returns:
-      A function of photograph, map and mask.
+      A function of photograph, map, mask and canvas.
 
     Raises:
       ValueError: for a focus or blur that cannot be read, options that belong to the other
@@ -99,7 +96,6 @@ def renderer(
         aperture=opening(settings),
         highlights=_highlights(settings),
         cat_eye=settings.cat_eye,
-        canvas=canvas,
     )
 
     def chosen(
@@ -111,8 +107,12 @@ def renderer(
         return focus_names.subject(made.disparity, networks.sharpness(photo))
 
     def render(
-        photo: Photo, made: DisparityOutput | None, mask: Float[np.ndarray, "m n"] | None
+        photo: Photo,
+        made: DisparityOutput | None,
+        mask: Float[np.ndarray, "m n"] | None,
+        canvas: tuple[int, int] | None = None,
     ) -> develop.Developed:
+        through_d2f = functools.partial(develop.through_d2f, canvas=canvas)
         if isinstance(focus, focus_names.Distance) and made is not None and not made.metric:
             raise ValueError(
                 f"focus {settings.focus}: the map has no unit, a distance needs one in metres, "
@@ -126,10 +126,10 @@ def renderer(
                 made = DisparityOutput(develop.hallucinated(photo, networks.defocus(photo)))
             if made is None:
                 seen = networks.defocus(photo) if again else None  # alone, all is one program
-                return develop.through_d2f(networks.d2f, photo, focus=focus, blur=blur, seen=seen)
+                return through_d2f(networks.d2f, photo, focus=focus, blur=blur, seen=seen)
             sharp = chosen(photo, made, mask)
             disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
-            return develop.through_d2f(networks.d2f, photo, disparity, focus=sharp, blur=blur)
+            return through_d2f(networks.d2f, photo, disparity, focus=sharp, blur=blur)
         if made is None:
             raise ValueError(
                 "the renderer lens needs a disparity map: add --disparity FILE or --depth-model "
@@ -138,11 +138,11 @@ def renderer(
         sharp = chosen(photo, made, mask)
         disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
         if settings.f_number is None:
-            return lens(photo, disparity, focus=sharp, blur=blur)
+            return lens(photo, disparity, focus=sharp, blur=blur, canvas=canvas)
         if not made.metric:
             raise ValueError("--f-number needs a map with distances (in metres, 1/m ...)")
         real = _real_lens(photo, settings)
-        return lens(photo, disparity, focus=sharp, blur=blur, real=real)
+        return lens(photo, disparity, focus=sharp, blur=blur, real=real, canvas=canvas)
 
     return render
 

@@ -6,9 +6,11 @@ they have none yet, and nothing is refused for them.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -75,6 +77,8 @@ def check_range(
 
 def extent(array: ArrayLike) -> tuple[float, float]:
     """Smallest and largest value of a concrete array; NaN if there is one."""
+    if isinstance(array, np.ndarray):
+        return float(array.min()), float(array.max())
     with jax.ensure_compile_time_eval():  # it may be a constant in a traced function
         lowest, highest = _extent(jnp.asarray(array))
         return float(lowest), float(highest)
@@ -85,16 +89,46 @@ def _extent(array: Array) -> tuple[Array, Array]:
     return jnp.min(array), jnp.max(array)
 
 
-def raised(array: Array) -> Array:
+def raised(array: Any) -> Any:
     """Raises half precision to float32, the precision of all rendering."""
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32), copy=False)
 
 
-def scaled(image: Array) -> Array:
+def scaled(image: Any) -> Any:
     """A picture as floating point: unsigned integers by their range, others as `raised`."""
     if jnp.issubdtype(image.dtype, jnp.unsignedinteger):
         return image.astype(jnp.float32) / jnp.iinfo(image.dtype).max
     return raised(image)
+
+
+def shared_size(size: tuple[int, int], least: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Size of the canvas that a picture shares with others, and with it what is compiled.
+
+    Sides are rounded up by less than a ninth of themselves: at most a fifth is padding. Beyond
+    that, a least canvas is filled.
+    """
+    height, width = (
+        n + -n % 2 ** max(0, (n // 9).bit_length() - 1) for n in map(max, size, least or size)
+    )
+    return height, width
+
+
+def extended(array: Any, size: tuple[int, int], rows: int = -2) -> Any:
+    """Repeats the border of a picture, whose rows are this axis, to a size: in numpy or in JAX."""
+    border = [(0, 0)] * array.ndim
+    for axis, wanted in zip((rows, rows + 1), size, strict=True):
+        border[axis] = (0, wanted - array.shape[axis])
+    xp: Any = np if isinstance(array, np.ndarray) else jnp
+    return xp.pad(array, border, mode="edge") if any(after for _, after in border) else array
+
+
+def cut(array: Array, size: tuple[int, int], rows: int = 0) -> Array:
+    """The first corner of an array that is wanted on the host; compiles nothing."""
+    index = [slice(None)] * array.ndim
+    index[rows], index[rows + 1] = slice(size[0]), slice(size[1])
+    if all(end >= n for end, n in zip(size, array.shape[rows:], strict=False)):
+        return array
+    return jnp.asarray(np.asarray(array)[tuple(index)])
 
 
 def restored(image: Array, dtype: DTypeLike) -> Array:
@@ -102,3 +136,35 @@ def restored(image: Array, dtype: DTypeLike) -> Array:
     if jnp.issubdtype(dtype, jnp.unsignedinteger):
         return jnp.rint(jnp.clip(image, 0, 1) * jnp.iinfo(dtype).max).astype(dtype)
     return image.astype(dtype)
+
+
+def checked(image: Any, least: int = 64) -> Any:
+    """A picture that can be taken, in float32, in numpy or in JAX as it was.
+
+    Raises:
+      ValueError: as `check_image`, and for sides below the least.
+    """
+    shape = np.shape(image)
+    if len(shape) < 3 or shape[-1] != 3 or min(shape[-3:-1]) < least:
+        raise ValueError(
+            f"image must be '... h w 3' with sides of at least {least} pixels, got shape {shape}"
+        )
+    image = image if isinstance(image, np.ndarray) else jnp.asarray(image)
+    check_image(image)
+    return scaled(image).astype(np.float32, copy=False)
+
+
+def checked_map(map_: Any, name: str, image: Any) -> Any:
+    """A map of any size of a checked picture, in float32, in numpy or in JAX as the picture is.
+
+    Raises:
+      ValueError: for other leading axes, or values that are not finite.
+    """
+    shape = np.shape(map_)
+    if len(shape) != image.ndim - 1 or shape[:-2] != image.shape[:-3]:
+        raise ValueError(f"{name} must be '... h w' beside image {image.shape}, got {shape}")
+    xp: Any = np if isinstance(image, np.ndarray) else jnp
+    map_ = xp.asarray(map_, xp.float32)
+    if not bool(xp.isfinite(map_).all()):
+        raise ValueError(f"{name} holds NaN or infinite values: fill them first")
+    return map_

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Complex, Float, Inexact
 
-from d2f_jax.types import Padding
+from d2f_jax.types import Extent, Padding
 
 _PAD_MODES = {"reflect": "reflect", "edge": "edge", "zero": "constant"}
 _DIRECT_SIZE = 7  # of the largest kernel that is faster without transforms
@@ -29,8 +29,16 @@ def fast_size(size: int) -> int:
         size += 2
 
 
-def pad(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Float[Array, "*b p q"]:
+def pad(
+    planes: Float[Array, "*b h w"], radius: int, padding: Padding, extent: Extent | None = None
+) -> Float[Array, "*b p q"]:
     """Pads the last two axes by `radius` on all sides.
+
+    Args:
+      planes: What to pad.
+      radius: Pixels on each side.
+      padding: What they are, see `convolve`.
+      extent: Where the picture ends, if rows and columns follow, which are replaced; may be traced.
 
     Raises:
       ValueError: for an unknown padding, or if "reflect" has too few pixels to mirror.
@@ -45,7 +53,18 @@ def pad(planes: Float[Array, "*b h w"], radius: int, padding: Padding) -> Float[
             f"smaller kernels"
         )
     border = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
-    return jnp.pad(planes, border, mode=_PAD_MODES[padding])
+    if extent is None:
+        return jnp.pad(planes, border, mode=_PAD_MODES[padding])
+    for axis, end in zip((-2, -1), extent, strict=True):
+        place = jnp.arange(-radius, planes.shape[axis] + radius)
+        seen = jnp.clip(place, 0, end - 1)
+        if padding == "reflect":
+            seen = jnp.clip(end - 1 - jnp.abs(end - 1 - jnp.abs(place)), 0, end - 1)
+        planes = jnp.take(planes, seen, axis=axis)
+        if padding == "zero":
+            others = [other for other in range(planes.ndim) if other != planes.ndim + axis]
+            planes = jnp.where(jnp.expand_dims(place == seen, others), planes, 0)
+    return planes
 
 
 def pad_to(planes: Inexact[Array, "*b h w"], grid: tuple[int, int]) -> Inexact[Array, "*b p q"]:

@@ -12,12 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Inexact
 
+from d2f_jax.types import Extent, Scalar
+
 _SMALLEST = 1e-12  # weights below are no knowledge
 _SMALL = 256  # longer side of planes that are halved and doubled by matrices [px]
-
-
-Extent = tuple[int | Array, int | Array]
-"""Rows and columns of a picture that lies in the first corner of larger planes; may be traced."""
 
 
 def push_pull(
@@ -114,14 +112,14 @@ def _product(rows: Array, planes: Array, columns: Array) -> Array:
     return jnp.einsum("ph,...hw,qw->...pq", rows, planes, columns, precision="highest")
 
 
-def _halving(count: int, end: int | Array) -> Array:
+def _halving(count: int, end: Scalar) -> Array:
     """Matrix that averages pairs of `count` values, of which `end` count."""
     first = 2 * jnp.arange((count + 1) // 2)
     pair = [_one_hot(jnp.minimum(first + i, end - 1), count) for i in (0, 1)]
     return (pair[0] + pair[1]) / 2
 
 
-def _doubling(size: int, count: int, end: int | Array) -> Array:
+def _doubling(size: int, count: int, end: Scalar) -> Array:
     """Matrix that interpolates `size` values from `count`, of which `end` count."""
     nearest = jnp.arange(size) // 2
     next_ = jnp.clip(nearest + jnp.where(jnp.arange(size) % 2, 1, -1), 0, end - 1)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 from d2f_jax.render import arrays, convolution
 from d2f_jax.render.kernels import kernel_bank
 from d2f_jax.render.tiles import over_tiles
-from d2f_jax.types import Kernels, LayerOrder, Padding
+from d2f_jax.types import Extent, Kernels, LayerOrder, Padding
 
 _EPSILON = 1e-10  # of the released code's divisions
 
@@ -77,6 +77,7 @@ def weighted_layered_render(
     layer_batch: int | None = None,
     tile: int | None = None,
     order: LayerOrder = "released",
+    extent: Extent | None = None,
 ) -> Shaped[Array, "*b h w 3"]:
     """Renders bokeh from a radiance-weighted image (Luo et al. 2023, Eqs. 15-16).
 
@@ -93,6 +94,8 @@ def weighted_layered_render(
       layer_batch: As for `layered_render`.
       tile: As for `layered_render`.
       order: As for `layered_render`.
+      extent: Where the picture ends, if rows and columns follow, which count for nothing: so
+        pictures of several sizes share what is compiled. None: it fills the arrays.
 
     Returns:
       Bokeh image in [0, 1], the ratio of Eq. 15; 0 where no weight arrives.
@@ -102,7 +105,9 @@ def weighted_layered_render(
     """
     kernels = _checked(image, weight, defocus, kernels, order, layer_batch, tile)
     options = {"padding": padding, "layer_batch": layer_batch, "tile": tile, "order": order}
-    return _weighted_layered_render(image, weight, defocus, kernels, sharpness, **options)
+    return _weighted_layered_render(
+        image, weight, defocus, kernels, sharpness, extent=extent, **options
+    )
 
 
 _LAYERED_STATIC = ("padding", "layer_batch", "tile", "order")
@@ -140,7 +145,19 @@ class _Layers(NamedTuple):
     kernels: Array  # n k k
 
 
-def _composite(planes, defocus, kernels, sharpness, *, divide, padding, layer_batch, tile, order):
+def _composite(
+    planes,
+    defocus,
+    kernels,
+    sharpness,
+    *,
+    divide,
+    padding,
+    layer_batch,
+    tile,
+    order,
+    extent=None,
+):
     """Sums the blurred layers, each dimmed by those in front of it, and divides (Eq. 9 or 15).
 
     `planes` are arrays `... c h w`, the last of them ones: it becomes the denominator of Eq. 9 and,
@@ -148,10 +165,10 @@ def _composite(planes, defocus, kernels, sharpness, *, divide, padding, layer_ba
     """
     height, width = defocus.shape[-2:]
     radius = kernels.shape[-1] // 2
-    planes = [convolution.pad(array, radius, padding) for array in planes]
+    planes = [convolution.pad(array, radius, padding, extent) for array in planes]
     # Beyond the border the planes decide; the map only needs a value there.
     defocus = convolution.pad(
-        arrays.raised(defocus), radius, "edge" if padding == "zero" else padding
+        arrays.raised(defocus), radius, "edge" if padding == "zero" else padding, extent
     )
 
     def lay(*arrays):

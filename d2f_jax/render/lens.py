@@ -6,7 +6,7 @@ Images are channels-last; every argument takes leading batch axes. The method is
 import functools
 import math
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from d2f_jax.types import Encoding
 
 
 def lens_blur(
-    image: Shaped[Array, "*b h w 3"],
-    disparity: Float[Array, "*b h w"],
+    image: Shaped[Array | np.ndarray, "*b h w 3"],
+    disparity: Float[Array | np.ndarray, "*b h w"],
     *,
     focus: float | Float[Array, "*#b"],
     blur: float | Float[Array, "*#b"],
@@ -43,7 +43,8 @@ def lens_blur(
     is in `lens_layers`. Differentiable in the image, the disparity, the focus and the blur.
 
     Args:
-      image: All-in-focus image; unsigned integers count by their range.
+      image: All-in-focus image; unsigned integers count by their range. With image and disparity
+        of numpy, nothing is compiled for a size but the blur itself, which many sizes share.
       disparity: Inverse depth in any affine scale, larger = nearer. `photo.disparity` makes it of
         other kinds of depth.
       focus: Disparity that is in focus; one number, or one for each image of the batch.
@@ -69,7 +70,9 @@ def lens_blur(
         `max_radius` is missing where it is needed, and, unless traced, for values that are not
         finite or far outside of their range, a negative blur, or a radius wider than the picture.
     """
-    image, disparity = jnp.asarray(image), jnp.asarray(disparity)
+    on_host = isinstance(image, np.ndarray) and isinstance(disparity, np.ndarray)
+    if not on_host:
+        image, disparity = jnp.asarray(image), jnp.asarray(disparity)
     if encoding not in get_args(Encoding):
         raise ValueError(f"encoding is one of {', '.join(get_args(Encoding))}, got {encoding!r}")
     arrays.check_picture(image, disparity, "disparity", linear=encoding == "linear")
@@ -95,11 +98,8 @@ def lens_blur(
     height, width = disparity.shape[-2:]
     size = None
     if not any(isinstance(array, jax.core.Tracer) for array in (image, disparity)):
-        size, image, disparity = (
-            (height, width),
-            _padded(image, -3, canvas),
-            _padded(disparity, -2, canvas),
-        )
+        size, whole = (height, width), arrays.shared_size((height, width), canvas)
+        image, disparity = arrays.extended(image, whole, -3), arrays.extended(disparity, whole)
     bokeh = _lens_blur(
         image,
         disparity,
@@ -115,6 +115,8 @@ def lens_blur(
         layer_batch=layer_batch,
         tile=tile,
     )
+    if on_host:
+        return arrays.cut(bokeh, (height, width), -3)
     padded = bokeh.shape[-3:-1] != (height, width)
     return bokeh[..., :height, :width, :] if padded else bokeh
 
@@ -143,21 +145,7 @@ def _argument(function: Callable) -> Callable:
     return jax.tree.map(static, function)
 
 
-def _padded(array: Array, rows: int, canvas: tuple[int, int] | None = None) -> Array:
-    """Repeats the border of a picture, whose rows are this axis, to a size that others share.
-
-    Sides are rounded up by less than a ninth of themselves: at most a fifth is padding. Beyond
-    that, a canvas is filled.
-    """
-    border = [(0, 0)] * array.ndim
-    for axis, least in zip((rows, rows + 1), canvas or (0, 0), strict=True):
-        side = array.shape[axis]
-        wanted = max(side, least)
-        border[axis] = (0, wanted - side + -wanted % 2 ** max(0, (wanted // 9).bit_length() - 1))
-    return jnp.pad(array, border, mode="edge") if any(after for _, after in border) else array
-
-
-def _largest_radius(disparity: Array, focus: Array, blur: Array) -> float:
+def _largest_radius(disparity: Any, focus: Any, blur: Any) -> float:
     if any(isinstance(x, jax.core.Tracer) for x in (disparity, focus, blur)):
         raise ValueError(
             "max_radius (the largest radius in pixels, e.g. max_radius=40) must be given when "
@@ -175,12 +163,13 @@ def _largest_radius(disparity: Array, focus: Array, blur: Array) -> float:
     return largest
 
 
-def _per_image(value: float | Array, name: str, disparity: Array) -> Array:
+def _per_image(value: Any, name: str, disparity: Any) -> Any:
     """A number, or one per image, as an array that broadcasts against `... h w`."""
-    value = jnp.asarray(value, arrays.raised(disparity).dtype)
-    if value.ndim and value.shape != disparity.shape[:-2]:
+    dtype, batch = arrays.raised(disparity).dtype, disparity.shape[:-2]
+    xp: Any = jnp if isinstance(value, Array) else np
+    value = xp.asarray(value, dtype)
+    if value.shape not in ((), batch):
         raise ValueError(
-            f"{name} is one number or one per image, of shape {disparity.shape[:-2]}, "
-            f"got shape {value.shape}"
+            f"{name} is one number or one per image, of shape {batch}, got shape {value.shape}"
         )
-    return jnp.broadcast_to(value, disparity.shape[:-2])[..., None, None]
+    return xp.broadcast_to(value, batch)[..., None, None]

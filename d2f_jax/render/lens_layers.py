@@ -25,9 +25,10 @@ from jax import Array
 from jaxtyping import Float
 
 from d2f_jax.render import convolution, ladder, lights
-from d2f_jax.render.inpaint import Extent, double, halve, local_maximum, push_pull
+from d2f_jax.render.inpaint import double, halve, local_maximum, push_pull
 from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
 from d2f_jax.render.tiles import over_tiles
+from d2f_jax.types import Extent
 
 _CONNECTED = 4  # layers that may belong to one surface at a place; more is a step in depth
 _TILE_OVERLAP = 32  # pixels

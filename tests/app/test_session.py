@@ -85,7 +85,7 @@ def test_the_network_runs_once_a_photograph(session, d2f):
 def test_moves_compile_nothing(session):
     with_map(session, focus="10,10", blur="0.5", blades=5)
     look(session, source="networks", focus="10,10", blur="0.5")
-    lens, networks = lens_module._lens_blur._cache_size(), pipeline._jitted._cache_size()
+    lens, networks = lens_module._lens_blur._cache_size(), pipeline._jitted_rest._cache_size()
     for focus, blur in (("70,10", "0.6"), ("5,60", "0.75"), ("nearest", "0.65")):
         shape = {"blades": 7, "roundness": 0.4, "rotation": 10.0, "squeeze": 0.8}
         look(session, source="file", focus=focus, blur=blur, sharp=0.05, **shape)
@@ -93,7 +93,7 @@ def test_moves_compile_nothing(session):
     for focus, blur in (("70,10", "0.6"), ("5,60", "0.75")):
         look(session, source="networks", focus=focus, blur=blur)
     assert lens_module._lens_blur._cache_size() == lens
-    assert pipeline._jitted._cache_size() == networks
+    assert pipeline._jitted_rest._cache_size() == networks
 
 
 def test_more_than_the_networks_serve_goes_through_their_map(session, d2f, lens):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,3 +52,28 @@ def test_doubling_one_pixel_repeats_it():
 def test_same_size_is_the_same_array():
     image = jax.random.normal(jax.random.key(0), (4, 5, 3))
     assert resize.bilinear(image, (4, 5)) is image
+
+
+@pytest.mark.parametrize("size", [(5, 8), (31, 17), (64, 90)])
+def test_numpy_does_as_jax_does(size):
+    image = np.random.default_rng(0).random((37, 51, 2), np.float32)
+    ours = resize.bilinear(image, size)
+    assert isinstance(ours, np.ndarray)
+    np.testing.assert_allclose(ours, resize.bilinear(jnp.asarray(image), size), atol=EXACT)
+    whole = resize.in_strips(image, (64, 40), rows=16)
+    np.testing.assert_array_equal(whole, resize.bilinear(image, (64, 40)))
+    np.testing.assert_allclose(whole, resize.in_strips(jnp.asarray(image), (64, 40)), atol=EXACT)
+    wide = resize.antialiased(image, size, (70, 95))
+    np.testing.assert_allclose(
+        wide[: size[0], : size[1]], jax.image.resize(image, (*size, 2), "linear"), atol=EXACT
+    )
+    assert not wide[size[0] :].any()
+    assert not wide[:, size[1] :].any()
+
+
+def test_the_corner_of_a_canvas_is_resized_as_if_alone():
+    image = np.random.default_rng(0).random((37, 51, 2), np.float32)
+    canvas = np.pad(image, ((0, 9), (0, 5), (0, 0)), constant_values=7)
+    ends = ((37, 51), (64, 20))
+    ours = jax.jit(functools.partial(resize.bilinear, size=(80, 32)))(canvas, extents=ends)
+    np.testing.assert_allclose(ours[:64, :20], resize.bilinear(image, (64, 20)), atol=EXACT)

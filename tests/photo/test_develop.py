@@ -134,8 +134,8 @@ def test_networks_get_what_was_asked_for(photo):
     done = develop.through_d2f(d2f, photo, blur=Blur(1.5))
     develop.through_d2f(d2f, photo, focus=0.3)
     develop.through_d2f(d2f, photo, make_disparity(), focus=0.3)
-    assert d2f.calls[0] == {"blur": 1.5, "focus": None}
-    assert d2f.calls[1] == {"blur": 1, "focus": 0.3}
+    assert d2f.calls[0] == {"blur": 1.5, "focus": None, "canvas": None}
+    assert d2f.calls[1] == {"blur": 1, "focus": 0.3, "canvas": None}
     assert d2f.calls[2]["focus"] == 0.3
     np.testing.assert_array_equal(d2f.calls[2]["disparity"], make_disparity())
     assert set(done.maps) == {"defocus", "weight", "fusion_mask"}

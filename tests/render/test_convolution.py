@@ -78,3 +78,14 @@ def test_too_small_to_reflect_and_unknown_padding():
     assert convolution.convolve(jnp.zeros((1, 10, 30)), kernel, padding="edge").shape == (1, 10, 30)
     with pytest.raises(ValueError, match="reflect, edge, zero"):
         convolution.pad.__wrapped__(jnp.zeros((1, 10, 30)), 1, "wrap")
+
+
+@pytest.mark.parametrize("padding", ["reflect", "edge", "zero"])
+def test_the_corner_of_larger_planes_is_padded_as_if_alone(padding):
+    planes = np.random.default_rng(0).random((2, 13, 17), np.float32)
+    larger = np.pad(planes, ((0, 0), (0, 5), (0, 2)), constant_values=9)
+    pad = jax.jit(convolution.pad, static_argnums=(1, 2))
+    ours = pad(jnp.asarray(larger), 6, padding, (13, 17))
+    np.testing.assert_array_equal(
+        ours[:, :25, :29], convolution.pad(jnp.asarray(planes), 6, padding)
+    )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import DTypeLike, Float
 
-from d2f_jax.models.networks.layers import Pointwise
+from d2f_jax.models.networks.layers import Canvas, Pointwise, cleared
 
 MEAN, DEVIATION = 127 / 255, 128 / 255
 """What the Lite networks subtract from and divide by pictures in [0, 1]."""
@@ -115,12 +115,15 @@ class InvertedBottleneck(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b p q d"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool, canvas: Canvas | None = None
+    ) -> Float[Array, "b p q d"]:
         """Applies the block; `train` normalises by the statistics of the batch."""
         shortcut = x
         if self.stage.expansion != 1:
             x = Pointwise(self.stage.expansion * x.shape[-1], dtype=self.dtype, name="expand")(x)
             x = nn.relu6(_norm(train, self.dtype, "bn0")(x))
+        x = cleared(x, canvas)
         x = DepthwiseConv(self.stage.kernel, self.stride, self.dtype, name="depthwise")(x)
         x = nn.relu6(_norm(train, self.dtype, "bn1")(x))
         x = Pointwise(self.stage.channels, dtype=self.dtype, name="project")(x)
@@ -144,10 +147,12 @@ class EfficientNetLite(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w 3"], train: bool) -> list[Float[Array, "..."]]:
+    def __call__(
+        self, image: Float[Array, "b h w 3"], train: bool, canvas: Canvas | None = None
+    ) -> list[Float[Array, "..."]]:
         """Returns the four feature maps, finest first; the image is sRGB in [0, 1]."""
         x = nn.Conv(self.stem, (3, 3), 2, "SAME", use_bias=False, dtype=self.dtype, name="stem")(
-            (image - MEAN) / DEVIATION
+            cleared((image - MEAN) / DEVIATION, canvas)
         )
         x = nn.relu6(_norm(train, self.dtype, "bn0")(x))
         block = nn.remat(InvertedBottleneck, static_argnums=2) if self.remat else InvertedBottleneck
@@ -158,7 +163,7 @@ class EfficientNetLite(nn.Module):
             for number in range(stage.blocks):
                 stride = 1 if number else stage.stride
                 name = f"stage{index + 1}_{number}"
-                x = block(stage, stride, self.dtype, name=name)(x, train)
+                x = block(stage, stride, self.dtype, name=name)(x, train, canvas)
         return [*features, x]
 
 

@@ -7,7 +7,7 @@ multiplications is left; and where few channels come out, the copies that move a
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,35 @@ from jax import Array
 from jaxtyping import DTypeLike, Float, Int
 
 from d2f_jax.models import resize
+from d2f_jax.types import Extent, Scalar
+
+
+class Canvas(NamedTuple):
+    """What a picture lies on: networks clear what follows it, as zero padding of it alone would.
+
+    Pictures of several shapes on one canvas share what is compiled. Rows and columns are whole
+    multiples of the largest stride.
+    """
+
+    height: int
+    width: int
+    rows: Scalar
+    columns: Scalar
+
+    def extent(self, x: Float[Array, "*b h w c"]) -> Extent:
+        """Where the picture ends in features of any size."""
+        return self.rows * x.shape[-3] // self.height, self.columns * x.shape[-2] // self.width
+
+
+def cleared(x: Float[Array, "*b h w c"], canvas: Canvas | None) -> Float[Array, "*b h w c"]:
+    """Features that are zero beyond the picture."""
+    if canvas is None:
+        return x
+    rows, columns = (
+        jnp.arange(n) < end for n, end in zip(x.shape[-3:-1], canvas.extent(x), strict=True)
+    )
+    inside = rows[:, None, None] & columns[None, :, None]
+    return jnp.where(jnp.expand_dims(inside, range(x.ndim - 3)), x, 0)
 
 
 class Pointwise(nn.Module):
@@ -88,7 +117,8 @@ def doubled_conv3(
     bias: Float[Array, " d"],
     *,
     aligned: bool,
-    strip: tuple[Int[Array, " h"], int] | None = None,
+    strip: tuple[Int[Array, " h"], Scalar] | None = None,
+    columns: Scalar | None = None,
 ) -> Float[Array, "*b p q d"]:
     """Doubles both sides (`resize.double`), then convolves with 3x3, padding 1.
 
@@ -99,18 +129,20 @@ def doubled_conv3(
       aligned: Whether the corner pixels keep their place, see `resize.double`.
       strip: Where `x` is a strip: the index of its rows in the whole (see `strips.over_rows`), and
         the rows of the whole.
+      columns: Where the picture ends, if columns follow, which are zero; None: nowhere.
     """
     width = x.shape[-2]
     row, height = (jnp.arange(x.shape[-3]), x.shape[-3]) if strip is None else strip
     down = resize.double_weights(row, height, aligned=aligned)
-    across = resize.double_weights(jnp.arange(width), width, aligned=aligned)
-    columns = [
+    end = width if columns is None else columns
+    across = resize.double_weights(jnp.arange(width), end, aligned=aligned)
+    taps = [
         _sum_doubled([_product(x, kernel[y, column]) for y in range(3)], -3, down)
         for column in range(3)
     ]
     # One pass over rows, one over columns: fused into one, a pixel would cost their product.
-    columns = jax.lax.optimization_barrier(columns)
-    return _finished(_sum_doubled(columns, -2, across), bias, x.dtype)
+    taps = jax.lax.optimization_barrier(taps)
+    return _finished(_sum_doubled(taps, -2, across), bias, x.dtype)
 
 
 def _product(x: Array, matrix: Array, dtype: DTypeLike = jnp.float32) -> Array:

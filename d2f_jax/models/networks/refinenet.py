@@ -22,11 +22,14 @@ class ResidualUnit(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], canvas: layers.Canvas | None = None
+    ) -> Float[Array, "b h w c"]:
         """Applies the unit."""
-        x = nn.relu(x)
+        x = layers.cleared(nn.relu(x), canvas)
         y = padded_conv(self.features, self.dtype, "conv1")(x)
-        return x + padded_conv(self.features, self.dtype, "conv2")(nn.relu(y))
+        y = layers.cleared(nn.relu(y), canvas)
+        return x + padded_conv(self.features, self.dtype, "conv2")(y)
 
 
 class Fusion(nn.Module):
@@ -44,14 +47,21 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(
-        self, lateral: Float[Array, "b h w c"], previous: Float[Array, "b h w c"] | None
+        self,
+        lateral: Float[Array, "b h w c"],
+        previous: Float[Array, "b h w c"] | None,
+        canvas: layers.Canvas | None = None,
     ) -> Float[Array, "b p q c"]:
         """Fuses; the deepest block has no `previous` and refines its lateral once only."""
         x = lateral
         if previous is not None:
-            x = previous + ResidualUnit(self.features, self.dtype, name="unit1")(lateral)
-        x = ResidualUnit(self.features, self.dtype, name="unit2")(x)
-        return resize.double(x, aligned=True) if self.double else x
+            unit = ResidualUnit(self.features, self.dtype, name="unit1")
+            x = previous + unit(lateral, canvas)
+        x = ResidualUnit(self.features, self.dtype, name="unit2")(x, canvas)
+        if not self.double:
+            return x
+        extent = None if canvas is None else canvas.extent(x)
+        return resize.double(x, aligned=True, extent=extent)
 
 
 class Head(nn.Module):
@@ -71,21 +81,30 @@ class Head(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b p q n"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], canvas: layers.Canvas | None = None
+    ) -> Float[Array, "b p q n"]:
         """Applies the head, from a quarter of the image's size to all of it."""
         wide = layers.Parameters(self.features[0], name="conv1")(x.shape[-1])
         narrow = layers.Parameters(self.features[1], name="conv2")(self.features[0])
         last = layers.Parameters(self.channels, 1, name="conv3")(self.features[1])
 
+        height, width = x.shape[1:3] if canvas is None else canvas.extent(x)
+
         def enlarge(parts: list[Array], row: Array) -> Any:
-            return layers.doubled_conv3(parts[0], *wide, aligned=True, strip=(row, height))
+            return layers.doubled_conv3(
+                parts[0], *wide, aligned=True, strip=(row, height), columns=width
+            )
 
         def finish(parts: list[Array], row: Array) -> Any:
-            y = layers.doubled_conv3(parts[0], *narrow, aligned=False, strip=(row, 2 * height))
+            y = layers.doubled_conv3(
+                parts[0], *narrow, aligned=False, strip=(row, 2 * height), columns=2 * width
+            )
             return layers.conv1(nn.relu(y), *last)
 
-        height = x.shape[1]
-        x = strips.over_rows(enlarge, (x.astype(self.dtype),), rows=self._rows(4), halo=1)
+        x = layers.cleared(x.astype(self.dtype), canvas)
+        x = strips.over_rows(enlarge, (x,), rows=self._rows(4), halo=1)
+        x = layers.cleared(x, canvas)
         return strips.over_rows(finish, (x,), rows=self._rows(2), halo=1)
 
     def _rows(self, factor: int) -> int | None:
@@ -114,7 +133,9 @@ class RefineNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, pyramid: Sequence[Float[Array, "..."]]) -> Float[Array, "b h w n"]:
+    def __call__(
+        self, pyramid: Sequence[Float[Array, "..."]], canvas: layers.Canvas | None = None
+    ) -> Float[Array, "b h w n"]:
         """Decodes from the deepest feature up."""
         x: Any = None
         for level in range(len(pyramid), 0, -1):
@@ -125,9 +146,10 @@ class RefineNet(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 name=f"lateral{level}",
-            )(pyramid[level - 1])
-            x = Fusion(self.features, self.dtype, level > 1, name=f"fusion{level}")(lateral, x)
-        return Head(self.head, self.channels, self.strip, self.dtype, name="head")(x)
+            )(layers.cleared(pyramid[level - 1], canvas))
+            fusion = Fusion(self.features, self.dtype, level > 1, name=f"fusion{level}")
+            x = fusion(lateral, x, canvas)
+        return Head(self.head, self.channels, self.strip, self.dtype, name="head")(x, canvas)
 
 
 def padded_conv(features: int, dtype: DTypeLike, name: str) -> nn.Conv:
