@@ -65,7 +65,7 @@ def _source(settings: MapSettings, notify: Notify) -> MapSource:
 def _named(settings: MapSettings, notify: Notify) -> MapSource | None:
     convention = None if settings.convention == "auto" else settings.convention
     if settings.disparity is not None:
-        from_file = functools.partial(_from_file, settings.disparity, convention)
+        from_file = functools.partial(_from_file, settings.disparity, convention, {})
         return _of_the_original(from_file) if settings.own_depth else from_file
     if settings.depth_model is not None:
         path, config = depth_models.find(settings.depth_model, notify)
@@ -116,9 +116,19 @@ def _from_network(
 
 
 def _from_file(
-    place: Path, convention: Convention | None, source: Path, photo: Photo, notify: Notify
+    place: Path,
+    convention: Convention | None,
+    used: dict[Path, Path],
+    source: Path,
+    photo: Photo,
+    notify: Notify,
 ) -> Mapped:
     place = _beside(place, source, ("", "_depth"), "map")
+    other = used.setdefault(place, source)
+    if other.parent != source.parent:  # a.heic and a.jpg of one folder are one picture
+        raise ValueError(
+            f"{source}: its map {place} is that of {other}; give the maps the photographs' folders"
+        )
     stored = depth_io.read_map(place)
     if stored.name in ("depth", "Z") and not (convention or stored.convention):
         what = f"{stored.name} is taken for disparity, greater = nearer"
@@ -201,16 +211,22 @@ def mask(place: Path, source: Path, photo: Photo) -> Float[np.ndarray, "h w"]:
 
 
 def _beside(place: Path, source: Path, ends: tuple[str, ...], what: str) -> Path:
-    """The file itself, or the one in a folder that has the photograph's name."""
+    """The file itself, or the one in a folder that has the photograph's name.
+
+    In the subfolder that the photograph lies in, as far as the folder has it: of `a/b/p.jpg` in
+    `b`, else in the folder itself.
+    """
     if not place.is_dir():
         return place
-    names = (source.stem + end for end in ends)
-    named = [place / (name + suffix) for name in names for suffix in depth_io.SUFFIXES]
+    parents = source.absolute().parent.parts
+    below = (place.joinpath(*parents[start:]) for start in range(1, len(parents)))
+    names = [source.stem + end + suffix for end in ends for suffix in depth_io.SUFFIXES]
     itself = files.identity(source)
-    matching = [p for p in named if p.is_file() and files.identity(p) != itself]
-    if not matching:
-        raise ValueError(f"{source}: no {what} {source.stem}.* in {place}")
-    return matching[0]
+    for folder in (*below, place):
+        for name in names if folder.is_dir() else ():
+            if (folder / name).is_file() and files.identity(folder / name) != itself:
+                return folder / name
+    raise ValueError(f"{source}: no {what} {source.stem}.* in {place}")
 
 
 def _from_itself(source: Path, photo: Photo, notify: Notify) -> Mapped:

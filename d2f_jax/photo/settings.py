@@ -32,7 +32,8 @@ class MapSettings:
             metavar="FILE|DIR",
             help_behavior_hint="",
             help="Disparity map, near = bright (PNG, TIFF, NPY, NPZ, PFM, EXR), instead of the "
-            "network's judgement; for several photographs a folder of maps of the same names.",
+            "network's judgement; for several photographs a folder of maps of the same names, and "
+            "in the same subfolders if they have any.",
         ),
     ] = None
     depth_model: Annotated[

@@ -135,6 +135,29 @@ def test_equal_names_in_two_subfolders_are_both_developed(tmp_path, d2f, monkeyp
         ]
 
 
+def test_maps_lie_in_the_subfolders_of_their_photographs(tmp_path, lens, monkeypatch, capsys):
+    for place in ("in/spring", "in/summer", "maps/spring", "maps/summer"):
+        (tmp_path / place).mkdir(parents=True)
+    for season, near in (("spring", "right"), ("summer", "left")):
+        save_picture(tmp_path / "in" / season / "a.png")
+        values = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (64, 1))
+        values = values if near == "right" else values[:, ::-1]
+        Image.fromarray(values).save(tmp_path / "maps" / season / "a.png")
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(disparity=Path("maps"), refine="off", focus="nearest")
+    assert batch.run(["in"], settings, output="out", recursive=True) == 0
+    assert [call.disparity[0, 0] for call in lens.calls] == [0, 1]
+    # One map for two photographs of one name cannot be right for both.
+    (tmp_path / "maps" / "spring" / "a.png").rename(tmp_path / "maps" / "a.png")
+    (tmp_path / "maps" / "summer" / "a.png").unlink()
+    assert batch.run(["in"], settings, output="out", recursive=True) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "its map" in x]
+    assert line == (
+        "d2f: in/summer/a.png: its map maps/a.png is that of in/spring/a.png; give the maps the "
+        "photographs' folders"
+    )
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_two_kinds_of_one_name_get_two_results(order):
     notes = []
