@@ -120,7 +120,7 @@ class House:
         """Compiles what previews need, a part at a time, with the visitors in between."""
         while self.cold:
             part = warmth.PARTS[-self.cold]
-            await self.work(warmth.compile_part, *part)
+            await self.work(part)
             self.cold -= 1
 
     def start(self, task: Any) -> jobs.Job:

@@ -1,8 +1,11 @@
 """What is compiled at the start, so that the first moves do not wait."""
 
-import jax.numpy as jnp
+import functools
+from collections.abc import Callable
 
-from d2f_jax import render
+import numpy as np
+
+from d2f_jax import pipeline, render
 from d2f_jax.app import previews
 from d2f_jax.photo import renderers
 from d2f_jax.photo.settings import Settings
@@ -12,22 +15,17 @@ from d2f_jax.render.highlights import HighlightRule
 RADII = (16.0, 6.0, 40.0)
 """One of each number of levels that previews have (`render.ladder`), the commonest first."""
 
-Part = tuple[HighlightRule | None, float, tuple[int, int]]
 
-PARTS: tuple[Part, ...] = tuple(
-    (rule, radius, canvas)
-    for rule in (None, highlights.ContrastRule())
-    for radius in RADII
-    for canvas in previews.CANVASES
-)
-"""A rule, a radius and a canvas each, the commonest first."""
+def compile_networks(focus: float | None, canvas: tuple[int, int]) -> None:
+    """Renders an empty picture as previews without a map are rendered."""
+    pipeline.load()(np.zeros((*canvas, 3), np.float32), focus=focus, canvas=canvas)
 
 
-def compile_part(rule: HighlightRule | None, radius: float, canvas: tuple[int, int]) -> None:
-    """Renders an empty picture as previews are rendered, with JAX's side effect."""
+def compile_lens(rule: HighlightRule | None, radius: float, canvas: tuple[int, int]) -> None:
+    """Renders an empty picture as previews with a map are rendered."""
     render.lens_blur(
-        jnp.zeros((*canvas, 3), jnp.float32),
-        jnp.zeros(canvas, jnp.float32),
+        np.zeros((*canvas, 3), np.float32),
+        np.zeros(canvas, np.float32),
         focus=0.5,
         blur=1.0,
         aperture=renderers.opening(Settings()),
@@ -35,3 +33,19 @@ def compile_part(rule: HighlightRule | None, radius: float, canvas: tuple[int, i
         max_radius=radius,
         canvas=canvas,
     ).block_until_ready()
+
+
+PARTS: tuple[Callable[[], None], ...] = (
+    *(
+        functools.partial(compile_networks, focus, canvas)
+        for focus in (None, 0.5)
+        for canvas in previews.CANVASES
+    ),
+    *(
+        functools.partial(compile_lens, rule, radius, canvas)
+        for rule in (None, highlights.ContrastRule())
+        for radius in RADII
+        for canvas in previews.CANVASES
+    ),
+)
+"""What is compiled, a part at a time, the commonest first."""
