@@ -1,11 +1,11 @@
 """Compares ways to blur by depth with ray-traced photographs through a thin lens.
 
-    python -m benchmarks.bench_ground_truth SUITE [--output FILE.json] [--sheets FOLDER]
+    python -m benchmarks.bench_ground_truth [SUITE] [--output FILE.json] [--sheets FOLDER]
 
-A suite is a folder of scenes. A scene holds `meta.json` (`samples`: a list of `image`, `linear`,
-`focus` and `K`), `all_in_focus.png`, `all_in_focus_linear.npz` (`rgb`), `disparity.npz`
-(`disparity`) and the bokeh images. The signed radius of a pixel is `K * (disparity - focus)`
-pixels.
+Without a SUITE it takes the six scenes of `benchmarks/ground_truth`. A suite is a
+folder of scenes. A scene holds `meta.json` (`samples`: a list of `image`, `linear`, `focus`, `K`),
+`all_in_focus.png`, `all_in_focus_linear.npz` (`rgb`), `disparity.npz` (`disparity`) and the bokeh
+images. The signed radius of a pixel is `K * (disparity - focus)` pixels.
 
 Scores are taken on sRGB values clipped to [0, 1], as means over the images of the suite:
 - PSNR, and SSIM with a Gaussian window (sigma 1.5, population covariance, channel mean);
@@ -36,6 +36,8 @@ from benchmarks import peers
 from d2f_jax import color, render
 from d2f_jax.models import resize
 from d2f_jax.render import highlights
+
+SUITE = Path(__file__).parent / "ground_truth"
 
 
 class Sample(NamedTuple):
@@ -205,7 +207,7 @@ def table(means: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description="Compares lens blur with ray-traced photographs.")
-    parser.add_argument("suite", type=Path)
+    parser.add_argument("suite", type=Path, nargs="?", default=SUITE, help="folder of scenes")
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets with error maps")
     parser.add_argument("--only", default="", help="methods whose name contains this")

@@ -109,6 +109,7 @@ def measure(
     tolerance: float,
     repetitions: int,
     pause: float = 0.2,
+    warm_up: bool = True,
 ) -> dict[str, Any]:
     """Compares the contenders' results, then times them in turns.
 
@@ -118,6 +119,7 @@ def measure(
       tolerance: Largest difference from ours, see `compare`.
       repetitions: Timed rounds. Every other round runs in the opposite order.
       pause: Seconds before each call, in which idle threads of the other runtime fall asleep.
+      warm_up: Whether each runs once more before the timed rounds.
 
     Returns:
       A row of a results file.
@@ -133,8 +135,8 @@ def measure(
         del result
     differences = compare(case, views, tolerance)
 
-    for contender in contenders:
-        contender.call()  # warm-up
+    for contender in contenders if warm_up else ():
+        contender.call()
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for round_ in range(repetitions):
         for contender in contenders if round_ % 2 == 0 else reversed(contenders):

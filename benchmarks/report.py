@@ -24,8 +24,9 @@ TITLES = {
     "data": "Making of training samples",
     "memory": "Memory of a large picture",
     "cli": "Cold start of the command",
+    "folder": "A folder of mixed sizes",
 }
-CPU_ONLY = ("data", "cli")
+CPU_ONLY = ("data", "cli", "folder")
 DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 OURS = "d2f_jax"
 

@@ -10,7 +10,7 @@ import sys
 
 from benchmarks import common, report
 
-BENCHMARKS = ("convolution", "render", "pipeline", "train_step", "data", "memory", "cli")
+BENCHMARKS = ("convolution", "render", "pipeline", "train_step", "data", "memory", "cli", "folder")
 
 
 def main() -> int:

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bench_focus, bench_memory, common, inputs, official, report, torch_baseline
+from benchmarks import (
+    bench_focus,
+    bench_ground_truth,
+    bench_memory,
+    common,
+    inputs,
+    official,
+    report,
+    torch_baseline,
+)
 from d2f_jax.models import architectures, defocus
 from d2f_jax.render import convolution
 from tests.conftest import load_golden
@@ -217,3 +226,32 @@ def test_relief_stays_within_its_bounds_and_on_the_subject():
     assert inside.max() <= 0.8 * (1 + bench_focus.RELIEF)
     assert low < np.median(inside) < high
     assert bench_focus.central(disparity) == pytest.approx(0.8)
+
+
+def test_the_published_scenes_are_whole():
+    samples = list(bench_ground_truth.read_suite(bench_ground_truth.SUITE))
+    assert len(samples) == 24
+    licences = (bench_ground_truth.SUITE / "README.md").read_text()
+    for sample in samples:
+        assert sample.name.split("/")[0] in licences
+        assert sample.image.shape == sample.radiance.shape == sample.bokeh.shape == (384, 512, 3)
+        assert sample.disparity.min() == 0
+        assert sample.disparity.max() == 1
+        cut = bench_ground_truth._encoded(sample.radiance)
+        assert np.abs(cut - sample.image).mean() < 0.004
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["p02_night_lights/0", "p05_slant/1", "p06_cards/2"])
+def test_lens_blur_is_as_near_to_light_as_the_table_says(name):
+    """Three of the 24 pictures of the committed results."""
+    path = bench_ground_truth.SUITE.parent / "results" / "ground_truth_public.json"
+    stored = {
+        row["sample"]: row["psnr"]
+        for row in json.loads(path.read_text())["images"]
+        if row["method"] == "8 bit: lens_blur"
+    }
+    samples = {s.name: s for s in bench_ground_truth.read_suite(bench_ground_truth.SUITE)}
+    bokeh = bench_ground_truth.lens_blur(samples[name], hdr=False, highlights=None)
+    psnr = bench_ground_truth.scores(bokeh, samples[name])["psnr"]
+    assert psnr == pytest.approx(stored[name], abs=0.02)
