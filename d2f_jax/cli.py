@@ -167,7 +167,12 @@ class App:
     ] = True
 
 
-Command = Bokeh | Depth | App | Convert | Evaluate
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Print versions, devices, caches and optional parts, for a report of what went wrong."""
+
+
+Command = Bokeh | Depth | App | Convert | Evaluate | Doctor
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -185,7 +190,8 @@ def parse(arguments: Sequence[str]) -> Command:
                 | Annotated[Depth, tyro.conf.subcommand("depth")]
                 | Annotated[App, tyro.conf.subcommand("app")]
                 | Annotated[Convert, tyro.conf.subcommand("convert")]
-                | Annotated[Evaluate, tyro.conf.subcommand("evaluate")],
+                | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+                | Annotated[Doctor, tyro.conf.subcommand("doctor")],
                 prog="d2f",
                 description="Wide-aperture pictures from sharp photographs (Defocus to Focus).",
                 args=arguments,
@@ -199,7 +205,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
 def command() -> int:
     """Runs the words of this process; what it compiles for pictures is kept for the next one."""
-    if sys.argv[1:2] in (["bokeh"], ["depth"], ["app"]):
+    if sys.argv[1:2] in (["bokeh"], ["depth"], ["app"], ["doctor"]):
         _keep_compiled()
     try:
         code = main()
@@ -246,6 +252,11 @@ def _run(options: Command) -> int:
             scores.write(options.output)
         print(scores.table())
         return 0
+
+    if isinstance(options, Doctor):
+        from d2f_jax import doctor
+
+        return doctor.run()
 
     if isinstance(options, App):
         try:
