@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -258,6 +259,16 @@ def test_sizes_and_shapes_share_what_is_compiled(lite):
         d2f.glance(image)
     assert pipeline._jitted_rest._cache_size() == rest
     assert imagination._raw._cache_size() == networks
+
+
+def test_threads_get_what_one_gets(lite):
+    d2f, _ = lite
+    images = [np.asarray(picture(150, 200 + number, seed=number)) for number in range(8)]
+    alone = [d2f(image, canvas=(256, 256), blur=0.16).bokeh for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda x: d2f(x, canvas=(256, 256), blur=0.16).bokeh, images))
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_load_refuses_what_does_not_fit(tmp_path, monkeypatch, tiny):

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -30,6 +32,36 @@ def test_pictures_keep_their_canvases_where_padding_costs_more_than_compiling():
 def test_large_pictures_are_left_alone():
     assert canvases.plan([(3000, 4000), (6000, 4000)]) == [None, None]
     assert canvases.plan([]) == []
+
+
+_GROWTH = """
+import resource, sys
+from pathlib import Path
+from d2f_jax.photo import batch
+from d2f_jax.photo.settings import Settings
+
+folder = Path(sys.argv[1])
+names = sorted(str(path) for path in folder.glob("*.png"))
+settings = Settings(disparity=folder / "maps" if "maps" in sys.argv else None)
+peaks = []
+for some in (names[:6], names):
+    assert batch.run(some, settings, output=str(folder / "out")) == 0
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["networks", "maps"])
+def test_sixty_sizes_take_little_more_memory_than_six(tmp_path, source):
+    (tmp_path / "maps").mkdir()
+    for number in range(60):
+        size = 64 + 2 * number, 190 - number
+        fakes.save_picture(tmp_path / f"{number}.png", height=size[0], width=size[1])
+        np.save(tmp_path / "maps" / f"{number}.npy", fakes.make_disparity(*size))
+    words = [sys.executable, "-c", _GROWTH, str(tmp_path), source]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert float(told.splitlines()[-1]) < 2  # GB
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
