@@ -31,7 +31,7 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of {bokeh, depth, app, convert, evaluate}; see d2f --help"),
+        ([], "Expected one of {bokeh, depth, app, convert, evaluate, doctor}; see d2f --help"),
         (
             ["bokhe", "a.png"],
             "bokhe, a.png Available subcommands: bokeh, depth, app, convert, evaluate",
