@@ -212,6 +212,8 @@ def main() -> None:
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets with error maps")
     parser.add_argument("--only", default="", help="methods whose name contains this")
     arguments = parser.parse_args()
+    if not any(arguments.suite.glob("*/meta.json")):
+        parser.error(f"{arguments.suite} holds no scenes (folders with a meta.json)")
     methods = {name: method for name, method in METHODS.items() if arguments.only in name}
 
     rows: list[dict] = []
