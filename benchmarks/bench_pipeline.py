@@ -40,10 +40,11 @@ def main(options: argparse.Namespace) -> Path:
 
     run = functools.partial(common.measure, tolerance=TOLERANCE, repetitions=common.rounds(options))
     photo = f"{height}x{width} photo"
-    rows = [run(f"whole, {photo}", _whole(d2f, image, theirs, checkout))]
-    rows.append(run(f"defocus network, {photo}", _network(d2f, image, theirs, checkout)))
-    rows.append(run(f"renderer, {photo}", _renderer(d2f, image, theirs, checkout)))
-    rows.append(run(f"fusion, {photo}", _fusion(d2f, image, theirs, checkout)))
+    parts = {"whole": _whole, "defocus network": _network, "renderer": _renderer, "fusion": _fusion}
+    rows = [
+        run(f"{name}, {photo}", contenders(d2f, image, theirs, checkout))
+        for name, contenders in parts.items()
+    ]
     if common.device() == "gpu":
         half = pipeline.D2F(architectures.with_precision(config, jnp.bfloat16), d2f.params, {})
         contenders = _whole(half, image, theirs, None, autocast=True)
@@ -52,7 +53,8 @@ def main(options: argparse.Namespace) -> Path:
 
 
 def _whole(d2f, image, theirs, checkout, autocast=False) -> list[common.Contender]:
-    contenders = [common.ours(d2f, image, view=lambda x: {"bokeh": x.bokeh})]
+    ours = functools.partial(d2f, always_sharp=False)  # as released
+    contenders = [common.ours(ours, image, view=lambda x: {"bokeh": x.bokeh})]
     for name, net in theirs.items():
         call = torch.autocast("cuda", torch.bfloat16)(net) if autocast else net
         contenders.append(

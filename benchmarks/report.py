@@ -77,7 +77,7 @@ def table(content: Mapping[str, Any]) -> str:
         case = row["case"]
         if "pixels" in row:
             seconds = row["contenders"][OURS]["median_s"]
-            case += f" ({seconds / row['pixels'] * 1e6:.2f} µs per pixel)"
+            case += f" ({seconds / row['pixels'] * 1e6:.2g} µs per pixel)"
         if "peak_gb" in row:
             case += f" ({row['peak_gb']:.3g} GB)"
         for name, contender in row["contenders"].items():
@@ -163,7 +163,7 @@ def plots(results: Mapping[tuple[str, str], Mapping[str, Any]], folder: Path) ->
 
 
 def _draw_factors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     names = list(dict.fromkeys(name for row in rows for name in row["times_ours_over"]))
     figure, axes = pyplot.subplots(figsize=(8, 1 + 0.5 * len(rows)), layout="constrained")
@@ -173,11 +173,16 @@ def _draw_factors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
             for n, row in enumerate(rows)
             if name in row["times_ours_over"]
         ]
-        axes.barh(*zip(*points, strict=True), height=0.75 / len(names), label=name)
+        places, times = zip(*points, strict=True)
+        lengths = [ratio - 1 for ratio in times]  # each bar begins where both are equally fast
+        axes.barh(places, lengths, left=1, height=0.75 / len(names), label=name)
     axes.set_yticks(range(len(rows)), [row["case"] for row in rows])
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=1)
     axes.set(xscale="log", xlabel="times as fast as the contender (right of the line: faster)")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}×")
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.legend()
     return _save(figure, path)
 

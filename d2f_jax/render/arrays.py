@@ -80,7 +80,7 @@ def extent(array: ArrayLike) -> tuple[float, float]:
     if isinstance(array, np.ndarray):
         return float(array.min()), float(array.max())
     with jax.ensure_compile_time_eval():  # it may be a constant in a traced function
-        lowest, highest = _extent(jnp.asarray(array))
+        lowest, highest = jax.device_get(_extent(jnp.asarray(array)))  # one wait, not two
         return float(lowest), float(highest)
 
 
