@@ -8,6 +8,7 @@ left as it is. The others are made of the motorcycle in `docs/samples`:
 - `motorcycle.jpg`: the photograph, and with the engine in focus;
 - `small_map.jpg`: bokeh by a map of a quarter of the size in 8 bits, enlarged, refined, and by the
   exact map;
+- `focus_blur_distance.svg`: what blur is over distance, and over disparity;
 - `focus_sweep.webp`: the focus moves through the picture in 24 steps; how long they took, and how
   many functions were compiled after the first, is printed.
 """
@@ -129,6 +130,41 @@ def sweep(image: np.ndarray, disparity: np.ndarray, path: Path, steps: int = 24)
     )
 
 
+def radii(path: Path) -> None:
+    """Draws the radius of the circle of confusion over distance and over disparity."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "d2f_jax"  # the same file every time
+    lens = {"focal_length": 50, "sensor_width": 36, "focus_distance": 2.0, "image_width": 1200}
+    figure, (left, right) = pyplot.subplots(
+        1, 2, figsize=(9, 3.4), sharey=True, layout="constrained"
+    )
+    distance = np.linspace(0.6, 10, 500)
+    disparity = np.linspace(0, 1.5, 500)
+    for f_number, colour in ((1.4, "#1b6ca8"), (2.8, "#d1731a"), (5.6, "#4a8f3c")):
+        blur = focus.thin_lens_blur(f_number=f_number, **lens)
+        left.plot(distance, blur * abs(1 / distance - 0.5), color=colour, label=f"f/{f_number}")
+        right.plot(disparity, blur * abs(disparity - 0.5), color=colour)
+        if f_number == 1.4:
+            # The slope that fits at the focus, d(1/x) = dx / x^2, taken for the whole picture.
+            wrong = blur / lens["focus_distance"] ** 2 * abs(distance - lens["focus_distance"])
+            left.plot(distance, wrong, ":", color=colour, label="f/1.4, distance as disparity")
+    left.set(xlabel="distance [m]", ylabel="radius of the circle of confusion [px]", ylim=(0, 45))
+    right.set(xlabel="disparity [1/m]: 0 is infinitely far, near is right")
+    left.legend()
+    for axes, place, where in ((left, 2.0, "2 m"), (right, 0.5, "focus = 1 / 2 m")):
+        axes.axvline(place, color="grey", linewidth=0.8)
+        axes.annotate(where, (place, 41), xytext=(4, 0), textcoords="offset points", color="grey")
+        axes.grid(alpha=0.25)
+    right.annotate("slope: blur", (0.95, 21), xytext=(1.05, 15), color="#1b6ca8")
+    with files.replacing(path) as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+
+
 def main() -> None:
     """Makes the pictures."""
     parser = argparse.ArgumentParser(description="Makes the pictures of the documents.")
@@ -137,6 +173,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.suite:
         save(ray_traced(arguments.suite), arguments.output / "lens_blur.jpg")
+    radii(arguments.output / "focus_blur_distance.svg")
     image, disparity = motorcycle()
     sharp = focus.at_pixel(disparity, 250, 330)
     bokeh = render.lens_blur(jnp.asarray(image), jnp.asarray(disparity), focus=sharp, blur=30.0)
