@@ -1,13 +1,17 @@
-"""What the site takes from outside of `docs/`, and a page of reference for every public module.
+"""Pages of the site that no Markdown file in `docs/` holds: from elsewhere, notebooks, reference.
 
 A hook of MkDocs (`mkdocs.yml`). Markdown files of the project become pages; links between them go
-on working on the site, and links to what is no page (sources, data) become plain words.
+on working on the site, and links to what is no page (sources, data) become plain words. The
+notebooks, percent scripts in `docs/notebooks`, are run by `mkdocs build`, and one that fails fails
+the build; `mkdocs serve` shows them as they are.
 """
 
 import posixpath
 import re
+import warnings
 from pathlib import Path
 
+import jupytext
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +25,15 @@ PAGES = {  # file of the project: page
     "d2f_jax/models/assets/README.md": "weights_licence.md",
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+
+
+_command = "build"
+
+
+def on_startup(command: str, **_):
+    """Remembers what MkDocs was asked for."""
+    global _command
+    _command = command
 
 
 def on_config(config):
@@ -41,7 +54,28 @@ def on_files(files: Files, config):
     for module in modules():
         content = f"# `{module}`\n\n::: {module}\n"
         files.append(File.generated(config, f"api/{module}.md", content=content))
+    for script in sorted((ROOT / "docs/notebooks").glob("*.py")):
+        text, pictures = _notebook(script)
+        files.append(File.generated(config, f"notebooks/{script.stem}.md", content=text))
+        for name, data in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=data))
     return files
+
+
+def _notebook(script: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown, and its pictures by name; run from the project's folder."""
+    with warnings.catch_warnings():  # Jupyter's about its own next version
+        warnings.simplefilter("ignore")
+        from nbconvert import MarkdownExporter
+        from nbconvert.preprocessors import ExecutePreprocessor
+
+        notebook = jupytext.read(script)
+        if _command != "serve":
+            ExecutePreprocessor(timeout=600).preprocess(notebook, {"metadata": {"path": ROOT}})
+        outputs = {"output_files_dir": ".", "unique_key": script.stem}
+        text, resources = MarkdownExporter().from_notebook_node(notebook, resources=outputs)
+    names = {name: posixpath.basename(name) for name in resources["outputs"]}
+    return text, {names[name]: data for name, data in resources["outputs"].items()}
 
 
 def on_page_markdown(markdown: str, page, config, files: Files):
