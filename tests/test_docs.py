@@ -3,11 +3,16 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pillow_heif
 import pytest
+from PIL import Image
+
+from d2f_jax import cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -66,6 +71,64 @@ def test_every_python_block_runs_as_printed(block):
     command = [sys.executable, "-c", block]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+COMMANDS = sorted(
+    {
+        line.split(" #")[0].strip()
+        for path in [*DOCS, *ROOT.glob("benchmarks/*.md")]
+        for block in re.findall(r"^```(?:bash)?\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+        for line in block.replace("\\\n", "").replace("&&", "\n").splitlines()
+        if re.match(r"\s*(\.venv/bin/)?(d2f|python -m (train|benchmarks)\.\w+) ", line)
+    }
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_has_the_options_that_are_printed(line):
+    words = line.removeprefix(".venv/bin/").split()
+    options = [word for word in words if word.startswith("--")]
+    module = words[2] if words[0] == "python" else "d2f_jax"
+    first = words[3:4] if words[0] == "python" else words[1:2]
+    choice = [word for word in first if not re.search(r"[-/.]", word) and word != "material"]
+    command = [sys.executable, "-m", module, *choice, "--help"]
+    environment = os.environ | {"COLUMNS": "500"}  # no option is broken across lines
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for option in options:
+        assert re.search(rf"{option}(?![\w-])", done.stdout), f"{option} is not in {command}"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Image.open(ROOT / "docs/samples/otter.jpg") as picture:
+        small = picture.resize((700, 450))
+    Path("photos").mkdir()
+    Path("depth").mkdir()
+    for name in ("photos/a.jpg", "photos/b.jpg", "photo.jpg"):
+        small.save(name)
+    pillow_heif.from_pillow(small).save("photo.heic")
+    for name in ("a", "b"):
+        Image.linear_gradient("L").resize(small.size).save(f"depth/{name}.png")
+    shutil.copy(next((ROOT / "d2f_jax/models/assets").glob("*.safetensors")), "d2f.safetensors")
+    block = (ROOT / "README.md").read_text("utf-8").split("## On the command line")[1]
+    lines = [line.split(" #")[0] for line in block.split("```")[1].splitlines()]
+    runnable = [
+        line
+        for line in lines
+        if "d2f " in line and not any(word in line for word in ("d2f app", "convert", "-model"))
+    ]
+    assert len(runnable) == 4
+    for line in runnable:
+        words = line.split()[1:]
+        at = next((n for n, word in enumerate(words) if "*" in word), None)
+        if at is not None:  # as a shell does
+            words[at : at + 1] = [str(path) for path in sorted(tmp_path.glob(words[at]))]
+        assert cli.main(words) == 0, line
+    made = ["photos/a_bokeh.jpg", "photos/b_bokeh.jpg", "out/a_bokeh.jpg", "photo_bokeh.jpg"]
+    assert all(Path(name).exists() for name in made), sorted(tmp_path.rglob("*"))
 
 
 def test_every_file_is_in_the_architecture():
