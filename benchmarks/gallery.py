@@ -138,7 +138,8 @@ def radii(path: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams["svg.hashsalt"] = "d2f_jax"  # the same file every time
-    lens = {"focal_length": 50, "sensor_width": 36, "focus_distance": 2.0, "image_width": 1200}
+    metres = 2.0
+    lens = {"focal_length": 50, "sensor_width": 36, "focus_distance": metres, "image_width": 1200}
     figure, (left, right) = pyplot.subplots(
         1, 2, figsize=(9, 3.4), sharey=True, layout="constrained"
     )
@@ -146,16 +147,18 @@ def radii(path: Path) -> None:
     disparity = np.linspace(0, 1.5, 500)
     for f_number, colour in ((1.4, "#1b6ca8"), (2.8, "#d1731a"), (5.6, "#4a8f3c")):
         blur = focus.thin_lens_blur(f_number=f_number, **lens)
-        left.plot(distance, blur * abs(1 / distance - 0.5), color=colour, label=f"f/{f_number}")
-        right.plot(disparity, blur * abs(disparity - 0.5), color=colour)
+        left.plot(
+            distance, blur * abs(1 / distance - 1 / metres), color=colour, label=f"f/{f_number}"
+        )
+        right.plot(disparity, blur * abs(disparity - 1 / metres), color=colour)
         if f_number == 1.4:
             # The slope that fits at the focus, d(1/x) = dx / x^2, taken for the whole picture.
-            wrong = blur / lens["focus_distance"] ** 2 * abs(distance - lens["focus_distance"])
+            wrong = blur / metres**2 * abs(distance - metres)
             left.plot(distance, wrong, ":", color=colour, label="f/1.4, distance as disparity")
     left.set(xlabel="distance [m]", ylabel="radius of the circle of confusion [px]", ylim=(0, 45))
     right.set(xlabel="disparity [1/m]: 0 is infinitely far, near is right")
     left.legend()
-    for axes, place, where in ((left, 2.0, "2 m"), (right, 0.5, "focus = 1 / 2 m")):
+    for axes, place, where in ((left, metres, "2 m"), (right, 1 / metres, "focus = 1 / 2 m")):
         axes.axvline(place, color="grey", linewidth=0.8)
         axes.annotate(where, (place, 41), xytext=(4, 0), textcoords="offset points", color="grey")
         axes.grid(alpha=0.25)

@@ -77,7 +77,7 @@ def table(content: Mapping[str, Any]) -> str:
         case = row["case"]
         if "pixels" in row:
             seconds = row["contenders"][OURS]["median_s"]
-            case += f" ({seconds / row['pixels'] * 1e6:.2g} µs per pixel)"
+            case += f" ({duration(seconds / row['pixels'])} per pixel)"
         if "peak_gb" in row:
             case += f" ({row['peak_gb']:.3g} GB)"
         for name, contender in row["contenders"].items():

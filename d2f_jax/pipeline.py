@@ -266,7 +266,7 @@ class D2F:
             disparity = arrays.checked_map(disparity, "disparity", image)
         if focus is not None and not np.isfinite(focus):
             raise ValueError(f"focus must be a finite number, got {focus}")
-        bank = _bank(self.config.sizes, float(blur))
+        bank = kernels.kept_bank(self.config.sizes, float(blur))
         *batch, height, width, _ = image.shape
         radius, size = bank.shape[-1] // 2, working_size(height, width)
         if radius >= min(size):
@@ -384,8 +384,3 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
         weights.check(tree, like, f"{path} for {name}")
     params = architectures.D2FParams(tree["defocus"], tree["radiance"], tree.get("fusion"))
     return D2F(config, jax.device_put(params), metadata)
-
-
-@functools.lru_cache(maxsize=8)
-def _bank(sizes: tuple[int, ...], blur: float) -> np.ndarray:
-    return kernels.kernel_bank(sizes, blur=blur)

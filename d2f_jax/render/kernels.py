@@ -9,6 +9,7 @@ from which `lens_kernel` makes a kernel of any radius.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -126,6 +127,20 @@ def kernel_bank(
                 part = slice(largest - whole, largest + whole + 1)
                 kernel = aperture(2 * whole + 1) if whole else np.ones((1, 1), np.float32)
                 bank[layer, part, part] += np.float32(share) * kernel
+    return bank
+
+
+@functools.lru_cache(maxsize=8)
+def kept_bank(
+    sizes: tuple[int, ...] = PAPER_SIZES, blur: float = 1.0
+) -> Float[np.ndarray, "n k k"]:
+    """`kernel_bank` of soft disks, made once for these sizes and this blur; read-only.
+
+    Raises:
+      ValueError: as `kernel_bank`.
+    """
+    bank = kernel_bank(sizes, blur=blur)
+    bank.setflags(write=False)
     return bank
 
 

@@ -10,12 +10,11 @@ from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped
 
 from d2f_jax.render import arrays, convolution
-from d2f_jax.render.kernels import kernel_bank
+from d2f_jax.render.kernels import kept_bank
 from d2f_jax.render.tiles import over_tiles
 from d2f_jax.types import Extent, Kernels, LayerOrder, Padding
 
@@ -264,12 +263,6 @@ def _planes(*images: Array) -> list[Array]:
     return [jnp.moveaxis(arrays.raised(image), -1, -3) for image in (*images, ones)]
 
 
-@functools.cache
-def _paper_bank() -> np.ndarray:
-    """The paper's kernels: making them takes as long as a GPU's rendering."""
-    return kernel_bank()
-
-
 def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Array:
     """Refuses shapes and options that cannot be meant; returns the kernels to use."""
     arrays.check_picture(image, defocus, "defocus")
@@ -285,7 +278,7 @@ def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Array
     for name, value in (("layer_batch", layer_batch), ("tile", tile)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is None or at least 1, got {value}")
-    kernels = jnp.asarray(_paper_bank() if kernels is None else kernels)
+    kernels = jnp.asarray(kept_bank() if kernels is None else kernels)
     n, height, width = kernels.shape
     if n < 2 or height != width or height % 2 == 0:
         raise ValueError(f"kernels must be 'n k k' with n >= 2 and k odd, got {(n, height, width)}")

@@ -39,13 +39,12 @@ def loss(map_):
 
 
 optimizer = optax.adam(optax.cosine_decay_schedule(0.02, 120))
-slope = jax.jit(jax.value_and_grad(loss))
-map_, state, losses = start, optimizer.init(start), []
+slope = jax.jit(jax.grad(loss))
+map_, state = start, optimizer.init(start)
 for _ in range(120):
-    value, gradient = slope(map_)
+    gradient = slope(map_)
     updates, state = optimizer.update(gradient, state)
     map_ = jnp.clip(optax.apply_updates(map_, updates), 0, 1)
-    losses.append(float(value))
 
 # %%
 figure, axes = pyplot.subplots(2, 3, figsize=(12, 6), layout="constrained")
