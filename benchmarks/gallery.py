@@ -174,6 +174,10 @@ def main() -> None:
     parser.add_argument("--suite", type=Path, help="ray-traced scenes, for lens_blur.jpg")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures"))
     arguments = parser.parse_args()
+    if not arguments.output.is_dir():
+        parser.error(f"{arguments.output} is no folder")
+    if arguments.suite and not any(arguments.suite.glob("*/meta.json")):
+        parser.error(f"{arguments.suite} holds no scenes (folders with a meta.json)")
     if arguments.suite:
         save(ray_traced(arguments.suite), arguments.output / "lens_blur.jpg")
     radii(arguments.output / "focus_blur_distance.svg")

@@ -1,5 +1,6 @@
 import functools
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from benchmarks import (
     bench_ground_truth,
     bench_memory,
     common,
+    gallery,
     inputs,
     official,
     report,
@@ -255,3 +257,12 @@ def test_lens_blur_is_as_near_to_light_as_the_table_says(name):
     bokeh = bench_ground_truth.lens_blur(samples[name], hdr=False, highlights=None)
     psnr = bench_ground_truth.scores(bokeh, samples[name])["psnr"]
     assert psnr == pytest.approx(stored[name], abs=0.02)
+
+
+@pytest.mark.parametrize("option", ["--output", "--suite"])
+def test_the_gallery_refuses_folders_that_are_not_there(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gallery", option, str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit) as refused:
+        gallery.main()
+    assert refused.value.code == 2
+    assert "nowhere" in capsys.readouterr().err
