@@ -1,1 +1,11 @@
 """Benchmarks against the PyTorch runtime and the classical peers; see README.md here."""
+
+import sys
+from importlib.util import find_spec
+
+if missing := [name for name in ("matplotlib", "optax", "torch") if find_spec(name) is None]:
+    line = f"benchmarks need {', '.join(missing)}: pip install -e '.[train,app]' --group dev"
+    if sys.argv[0] != "-m":  # what Python sets while it looks for the module of a command
+        raise ModuleNotFoundError(line)
+    print(f"benchmarks: {line}", file=sys.stderr)
+    sys.exit(2)

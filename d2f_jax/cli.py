@@ -5,6 +5,7 @@ file is bad), 130 interrupted. Each failure is one line on stderr that begins wi
 """
 
 import contextlib
+import difflib
 import io
 import os
 import platform
@@ -174,6 +175,8 @@ class Doctor:
 
 Command = Bokeh | Depth | App | Convert | Evaluate | Doctor
 
+COMMANDS = ("bokeh", "depth", "app", "convert", "evaluate", "doctor")
+
 
 def parse(arguments: Sequence[str]) -> Command:
     """Turns the words of a command line into options.
@@ -182,6 +185,8 @@ def parse(arguments: Sequence[str]) -> Command:
       ValueError: saying in one line what is wrong.
       SystemExit: after printing the help that was asked for.
     """
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise ValueError(_no_command(arguments[0]))
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -259,14 +264,10 @@ def _run(options: Command) -> int:
         return doctor.run()
 
     if isinstance(options, App):
-        try:
+        from d2f_jax import extras
+
+        with extras.needed("the page"):
             from d2f_jax.app import launch
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "anyio"):
-                raise
-            raise ValueError(
-                f"the page needs {error.name}: pip install 'd2f-jax[app]', or '.[app]' in a clone"
-            ) from None
 
         return launch.run(
             options.folder,
@@ -315,6 +316,15 @@ def _keep_compiled() -> None:
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
         # Code that XLA refuses it compiles anew; it would say so on the screen first.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _no_command(word: str) -> str:
+    """What to say to a first word that is no command."""
+    if Path(word).exists():
+        return f"{word}: name a command first, as in d2f bokeh {word}; see d2f --help"
+    alike = difflib.get_close_matches(word, COMMANDS, n=1)
+    meant = f"; did you mean {alike[0]}?" if alike else ""
+    return f"no command {word}: there are {', '.join(COMMANDS)}{meant}"
 
 
 def _unboxed(text: str) -> str:

@@ -8,17 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 import d2f_jax
+from d2f_jax import extras
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow", "pi-heif", "imagecodecs", "tifffile")
 """What every installation has."""
-
-EXTRAS = {
-    "train": ("grain", "optax", "orbax-checkpoint", "tensorflow-datasets"),
-    "depth": ("huggingface-hub", "onnxruntime"),
-    "app": ("scipy", "starlette", "uvicorn"),
-    "exr": ("OpenEXR",),
-}
-"""The optional parts, and the packages that make them."""
 
 
 def report() -> Iterator[str]:
@@ -30,12 +23,11 @@ def report() -> Iterator[str]:
     yield f"devices      {_devices()}"
     yield f"weights      {_weights()}"
     yield f"compiled     {_cache()}"
-    for extra, packages in EXTRAS.items():
+    for extra, packages in extras.EXTRAS.items():
         found = {name: _version(name) for name in packages}
         missing = [name for name, number in found.items() if number is None]
         if missing:
-            hint = f"pip install 'd2f-jax[{extra}]', or '.[{extra}]' in a clone"
-            yield f"{extra:<12} without {', '.join(missing)}: {hint}"
+            yield f"{extra:<12} without {', '.join(missing)}: {extras.hint(extra)}"
         else:
             yield f"{extra:<12} {', '.join(f'{n} {number}' for n, number in found.items())}"
 

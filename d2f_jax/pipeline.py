@@ -5,6 +5,7 @@ and image, for use inside other jitted code.
 """
 
 import functools
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,12 @@ KERNELS_SIDE = 768
 def working_size(height: int, width: int) -> tuple[int, int]:
     """Half size, each side rounded to a multiple of 64 (errata k), at least 64."""
     return max(1, round(height / 128)) * 64, max(1, round(width / 128)) * 64
+
+
+def largest_blur(config: architectures.D2FConfig, height: int, width: int) -> float:
+    """The largest factor `blur` that a picture of this size takes: kernels must fit into it."""
+    most = (min(working_size(height, width)) - 1) / (config.sizes[-1] // 2)
+    return math.nextafter(most, 0)  # so that no product of it is rounded up
 
 
 def apply(
@@ -266,14 +273,15 @@ class D2F:
             disparity = arrays.checked_map(disparity, "disparity", image)
         if focus is not None and not np.isfinite(focus):
             raise ValueError(f"focus must be a finite number, got {focus}")
-        bank = kernels.kept_bank(self.config.sizes, float(blur))
         *batch, height, width, _ = image.shape
-        radius, size = bank.shape[-1] // 2, working_size(height, width)
-        if radius >= min(size):
+        most = largest_blur(self.config, height, width)
+        if blur > most:
             raise ValueError(
-                f"blur={blur} needs kernels of radius {radius} px, too large for a "
-                f"{height}x{width} image at its working size {size}"
+                f"blur={blur:g} needs kernels larger than the picture of {width}x{height} pixels; "
+                f"{math.floor(100 * most) / 100:g} is the most"
             )
+        bank = kernels.kept_bank(self.config.sizes, float(blur))
+        radius, size = bank.shape[-1] // 2, working_size(height, width)
         shared = self._is_shared(image)
         whole = height, width
         if shared and not budget.is_large(whole):

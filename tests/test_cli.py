@@ -89,7 +89,7 @@ def test_many_photographs_into_a_folder(here, lens, capsys):
         np.save(here / "in" / f"{Path(name).stem}.npy", make_disparity())
     assert cli.main(["bokeh", "in", "--output", "out", "--disparity", "in"]) == 0
     assert listing(here / "out") == ["b_bokeh.jpg", "c_bokeh.jpg", "d_bokeh.webp"]
-    assert capsys.readouterr().out == "3 of 3 photographs done\n"
+    assert capsys.readouterr().out == "3 of 3 photographs done, in out\n"
 
 
 def test_one_bad_file_does_not_stop_the_rest(here, d2f, capsys):
@@ -97,7 +97,7 @@ def test_one_bad_file_does_not_stop_the_rest(here, d2f, capsys):
     save_picture("z.png")
     assert cli.main(["bokeh", "a.png", "bad.jpg", "missing.jpg", "z.png"]) == 1
     out, err = capsys.readouterr()
-    assert out == "2 of 4 photographs done\n"
+    assert out == "2 of 4 photographs done, beside them, as NAME_bokeh\n"
     assert [line.split(":")[1].strip() for line in err.splitlines()] == [
         "bad.jpg",
         "missing.jpg",

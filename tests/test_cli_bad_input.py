@@ -32,10 +32,9 @@ def refused(capsys, *arguments):
     ("arguments", "message"),
     [
         ([], "Expected one of {bokeh, depth, app, convert, evaluate, doctor}; see d2f --help"),
-        (
-            ["bokhe", "a.png"],
-            "bokhe, a.png Available subcommands: bokeh, depth, app, convert, evaluate",
-        ),
+        (["bokhe", "a.png"], "no command bokhe: there are bokeh, depth, app, convert, evaluate"),
+        (["bokhe", "a.png"], "did you mean bokeh?"),
+        (["a.png"], "a.png: name a command first, as in d2f bokeh a.png"),
         (["bokeh"], "no photographs named: d2f bokeh IMAGE"),
         (["bokeh", "a.png", "--outptu", "x"], "--outptu, x Perhaps you meant: --output FILE|DIR"),
         (["bokeh", "a.png", "--renderer", "gl"], "invalid choice 'gl' for argument '--renderer'"),
@@ -230,8 +229,11 @@ def test_a_map_with_holes_or_of_another_size_is_used_with_a_notice(here, lens, c
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((80, 64), "m.npy: 64x80 pixels have another shape than the photograph's 80x64; its sides"),
-        ((64, 64), "m.npy: 64x64 pixels have another shape than the photograph's 80x64"),
+        (
+            (80, 64),
+            "m.npy: 64x80 pixels have another aspect ratio than the photograph's 80x64; its",
+        ),
+        ((64, 64), "m.npy: 64x64 pixels have another aspect ratio than the photograph's 80x64"),
     ],
 )
 def test_maps_of_another_shape(here, lens, capsys, shape, message):

@@ -78,7 +78,10 @@ COMMANDS = sorted(
     {
         line.split(" #")[0].strip()
         for path in [*DOCS, *ROOT.glob("benchmarks/*.md")]
-        for block in re.findall(r"^```(?:bash)?\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+        for kind, block in re.findall(
+            r"^```(\w*)\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S
+        )
+        if kind in ("", "bash")
         for line in block.replace("\\\n", "").replace("&&", "\n").splitlines()
         if re.match(r"\s*(\.venv/bin/)?(d2f|python -m (train|benchmarks)\.\w+) ", line)
     }
@@ -111,12 +114,13 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch):
     with Image.open(ROOT / "docs/samples/otter.jpg") as picture:
         small = picture.resize((700, 450))
     Path("photos").mkdir()
-    Path("depth").mkdir()
+    Path("maps").mkdir()
+    shutil.copytree(ROOT / "docs/samples", "docs/samples")
     for name in ("photos/a.jpg", "photos/b.jpg", "photo.jpg"):
         small.save(name)
     pillow_heif.from_pillow(small).save("photo.heic")
     for name in ("a", "b"):
-        Image.linear_gradient("L").resize(small.size).save(f"depth/{name}.png")
+        Image.linear_gradient("L").resize(small.size).save(f"maps/{name}.png")
     shutil.copy(next((ROOT / "d2f_jax/models/assets").glob("*.safetensors")), "d2f.safetensors")
     block = (ROOT / "README.md").read_text("utf-8").split("## On the command line")[1]
     lines = [line.split(" #")[0] for line in block.split("```")[1].splitlines()]
@@ -125,7 +129,7 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch):
         for line in lines
         if "d2f " in line and not any(word in line for word in ("d2f app", "convert", "-model"))
     ]
-    assert len(runnable) == 4
+    assert len(runnable) == 5
     for line in runnable:
         words = line.split()[1:]
         at = next((n for n, word in enumerate(words) if "*" in word), None)
@@ -133,6 +137,7 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path, monkeypatch):
             words[at : at + 1] = [str(path) for path in sorted(tmp_path.glob(words[at]))]
         assert cli.main(words) == 0, line
     made = ["photos/a_bokeh.jpg", "photos/b_bokeh.jpg", "out/a_bokeh.jpg", "photo_bokeh.jpg"]
+    made += ["docs/samples/motorcycle_bokeh.jpg"]
     assert all(Path(name).exists() for name in made), sorted(tmp_path.rglob("*"))
 
 

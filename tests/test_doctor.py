@@ -2,7 +2,7 @@ import jax
 import pytest
 
 import d2f_jax
-from d2f_jax import cli, doctor, pipeline
+from d2f_jax import cli, doctor, extras, pipeline
 
 
 def test_everything_is_told(capsys, monkeypatch, tmp_path):
@@ -15,7 +15,7 @@ def test_everything_is_told(capsys, monkeypatch, tmp_path):
     assert "cpu" in lines["devices"]
     assert lines["weights"].startswith("d2f-lite, 10.6 MB, checksum right")
     assert lines["compiled"] == f"1 files, 3 MB in {tmp_path}"
-    assert set(doctor.EXTRAS) <= set(lines)
+    assert set(extras.EXTRAS) <= set(lines)
 
 
 def test_what_is_missing_or_broken_is_said(monkeypatch):
@@ -25,17 +25,17 @@ def test_what_is_missing_or_broken_is_said(monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setattr(jax, "devices", broken)
     monkeypatch.setattr(pipeline, "load", broken)
-    monkeypatch.setitem(doctor.EXTRAS, "depth", ("no-such-package",))
+    monkeypatch.setitem(extras.EXTRAS, "depth", {"no-such-package": "no_such_package"})
     lines = dict(line.split(maxsplit=1) for line in doctor.report())
     assert lines["devices"] == "none: RuntimeError: no such driver"
     assert lines["weights"] == "cannot be loaded: RuntimeError: no such driver"
     assert lines["compiled"].startswith("not kept")
     assert lines["depth"] == (
-        "without no-such-package: pip install 'd2f-jax[depth]', or '.[depth]' in a clone"
+        "without no-such-package: pip install '.[depth]' in a clone of d2f_jax"
     )
 
 
-@pytest.mark.parametrize("extra", sorted(doctor.EXTRAS))
+@pytest.mark.parametrize("extra", sorted(extras.EXTRAS))
 def test_the_parts_are_those_of_the_package(extra):
     """The lists name what `pyproject.toml` asks for."""
     from importlib import metadata
@@ -45,5 +45,5 @@ def test_the_parts_are_those_of_the_package(extra):
         for r in metadata.requires("d2f-jax") or []
         if f'extra == "{extra}"' in r.replace("'", '"')
     ]
-    for name in doctor.EXTRAS[extra]:
+    for name in extras.EXTRAS[extra]:
         assert any(r.lower().startswith(name.lower()) for r in wanted), name

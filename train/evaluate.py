@@ -4,6 +4,7 @@ Without `--data` the pairs are synthetic ones that no training preset uses, blur
 kernels of the weights reach.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; a user's mistake is one line and exit code 2."""
     config = tyro.cli(EvaluateConfig, args=arguments, description=__doc__)
     # Only now what takes seconds to import, so that --help is instant.
+    from rich.console import Console
     from rich.progress import track
 
     from d2f_jax import pipeline
@@ -57,8 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         # As large as the model's kernels reach at full size, of which it renders half.
         names, source = open_source(config, radius=2.0 * (model.config.sizes[-1] // 2))
         distance = evaluation.lpips_distance(config.lpips) if config.lpips else None
+        console = Console(stderr=True)
+        bar = functools.partial(track, console=console, disable=not console.is_terminal)
         scored = evaluate(
-            model, names, source, lpips=distance, progress=lambda rows: track(list(rows))
+            model, names, source, lpips=distance, progress=lambda rows: bar(list(rows))
         )
         print(scored.table())
         if config.out is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from d2f_jax import files
+from d2f_jax import extras, files
 from train import commands
 
 _COLUMNS = 3
@@ -106,12 +106,9 @@ def draw(entries: Sequence[Mapping[str, float]], output: str | os.PathLike[str])
       ValueError: if matplotlib is missing or does not know the ending, or for a place that cannot
         be written.
     """
-    try:
+    with extras.needed("drawing"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError(
-            "drawing needs matplotlib: pip install matplotlib, or d2f-jax with its train extra"
-        ) from error
+
     drawn = curves(entries)
     panels = [name for name in drawn if name not in _HIDDEN]
     panels.sort(key=_place)
@@ -121,7 +118,7 @@ def draw(entries: Sequence[Mapping[str, float]], output: str | os.PathLike[str])
     for place, name in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
         _panel(axes, name, drawn)
-        axes.set_xlim(0, max(last, 1))
+        axes.set_xlim(0, 1.03 * max(last, 1))  # the last points whole
     with files.replacing(output) as temporary, files.naming(output):
         figure.savefig(temporary, dpi=120)
 
@@ -137,7 +134,10 @@ def _panel(axes: Any, name: str, drawn: Mapping[str, tuple[list[float], list[flo
     few = len(drawn[name][0]) <= 40
     axes.plot(*drawn[name], color="C0", linewidth=1.2, marker="o" if few else None, markersize=3)
     if name == "val_psnr" and "val_psnr_input" in drawn:
-        axes.plot(*drawn["val_psnr_input"], color="0.5", linestyle="--", label="the input's own")
+        steps, values = drawn["val_psnr_input"]  # the same pairs at each step: seen from the first
+        axes.plot(
+            [0, *steps], [values[0], *values], color="0.5", linestyle="--", label="the input's own"
+        )
         axes.legend(fontsize="small")
     axes.set_title(_TITLES.get(name, f"{name} (part of the loss)"), fontsize="medium")
     axes.set_xlabel("step", fontsize="small")

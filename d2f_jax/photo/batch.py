@@ -95,7 +95,8 @@ def run(
                 notify(f"d2f: {' '.join(str(error).split())}")
             said.done(index)
     if several:
-        print(f"{len(pairs) - failed} of {len(pairs)} photographs done")
+        where = "beside them, as NAME_bokeh" if output is None else f"in {output}"
+        print(f"{len(pairs) - failed} of {len(pairs)} photographs done, {where}")
     else:
         print(targets[0])
     if failed:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from d2f_jax import extras
 from d2f_jax.photo import disparity
 from d2f_jax.photo.settings import Convention
 
@@ -61,12 +62,8 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
       ValueError: if onnxruntime is missing, the file cannot be read, or is not such a network. The
         function raises one if the network refuses the picture or returns no map.
     """
-    try:
+    with extras.needed("a depth network"):
         import onnxruntime
-    except ImportError:
-        raise ValueError(
-            "depth networks need onnxruntime: pip install onnxruntime; or bring a map"
-        ) from None
     config = config or DepthConfig()
     path = Path(path)
     if not path.is_file():

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from d2f_jax import extras
 from d2f_jax.photo.depth import DepthConfig
 
 
@@ -120,12 +121,8 @@ def find(text: str, notify: Callable[[str], None]) -> tuple[Path, DepthConfig]:
 
 def _fetched(name: str, notify: Callable[[str], None]) -> Path:
     """The file in the cache, where it is put if it is not there."""
-    try:
+    with extras.needed(f"--depth-model {name}"):
         import huggingface_hub as hub
-    except ImportError:
-        raise ValueError(
-            f"--depth-model {name} needs huggingface_hub: pip install huggingface_hub"
-        ) from None
     network = NETWORKS[name]
     place = {"repo_id": network.repository, "filename": network.file, "revision": network.revision}
     cached = hub.try_to_load_from_cache(**place)

@@ -34,6 +34,9 @@ LEAST_SHARP = 1e-3
 
 NOTHING_SHARP = "nothing is sharp; name another focus (--focus X,Y) or bring a map (--disparity)"
 
+SHARP_RADIUS = 1.0
+"""Circles of confusion up to this radius count as sharp in `through_lens` [px]."""
+
 LEAST_BLURRED = (
     "the network found nothing in focus, so what it blurs least is sharp; name a focus "
     "(--focus X,Y) or bring a map (--disparity)"
@@ -140,9 +143,13 @@ def through_lens(
             image_width=max(size),
         )
         radius = blur.amount * per_dioptre * float(high - low)
-    if radius > max(size) / 2:
+    widest = max(size) / 2
+    if real is None:
+        check_blur(blur, widest, DEFAULT_RADIUS * max(size), size)
+    elif radius > widest:
         raise ValueError(
-            f"a blur of {radius:.0f} px radius is wider than the picture ({size[1]}x{size[0]})"
+            f"this lens blurs by {radius:.0f} px, the picture of {size[1]}x{size[0]} takes up to "
+            f"{widest:.0f}: give a greater --f-number"
         )
 
     scaled = np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
@@ -161,11 +168,15 @@ def through_lens(
     )
     coc_radius = radius * (scaled - np.float32(sharp))
     picture = np.abs(coc_radius) / max(float(np.abs(coc_radius).max()), 1e-6)
+    notice = None
+    if float((np.abs(coc_radius) <= SHARP_RADIUS).mean()) < LEAST_SHARP:
+        notice = _nothing_there(disparity, focus)
     return Developed(
         photo._replace(image=np.asarray(bokeh)),
         {"disparity": disparity, "coc_radius": coc_radius},
         {"defocus": picture},
-        focused=focused,
+        notice,
+        focused,
     )
 
 
@@ -201,11 +212,13 @@ def through_d2f(
     check_size(photo)
     height, width = photo.image.shape[:2]
     image = encoded(photo)
-    options: dict[str, Any] = {"blur": blur.amount}
-    options["blur"] *= kernels_factor(d2f.config, height, width)
-    if blur.in_pixels:
-        default = d2f.config.sizes[-1] // 2 * height / pipeline.working_size(height, width)[0]
-        options["blur"] = blur.amount / default
+    largest = d2f.config.sizes[-1] // 2 * height / pipeline.working_size(height, width)[0]
+    factor = kernels_factor(d2f.config, height, width)
+    most = largest * pipeline.largest_blur(d2f.config, height, width)
+    check_blur(blur, most, largest * factor, (height, width))
+    options: dict[str, Any] = {
+        "blur": blur.amount / largest if blur.in_pixels else blur.amount * factor
+    }
     if disparity is not None:
         disparity = fitted(disparity, (height, width))
         options |= {"disparity": disparity, "focus": focused_value(disparity, focus)}
@@ -236,7 +249,7 @@ def through_d2f(
     pictures = {name: fitted(picture, size) for name, picture in pictures.items()}
     notice = None
     if float((maps["fusion_mask"] > 0.5).mean()) < LEAST_SHARP:
-        notice = NOTHING_SHARP
+        notice = NOTHING_SHARP if disparity is None else _nothing_there(disparity, focus)
     elif float(out.moved) > d2f.config.theta / 2:
         notice = LEAST_BLURRED
     return Developed(
@@ -246,6 +259,20 @@ def through_d2f(
         notice,
         None if disparity is None else options["focus"],
     )
+
+
+def _nothing_there(disparity: Float[np.ndarray, "h w"], focus: focus_names.Focus) -> str | None:
+    """What to say where nothing is at a focus that was named as a value or a distance."""
+    low, high = float(disparity.min()), float(disparity.max())
+    if isinstance(focus, float):
+        return (
+            f"nothing is sharp at a focus of {focus:g}: the map's values are {low:.4g} to "
+            f"{high:.4g}, greater = nearer; a point is named X,Y"
+        )
+    if isinstance(focus, focus_names.Distance):
+        near, far = (f"{1 / max(value, 1e-6):.3g} m" for value in (high, low))
+        return f"nothing is sharp at {focus.metres:g} m: the map reaches from {near} to {far}"
+    return None
 
 
 def defocus(d2f: pipeline.D2F, photo: Photo) -> Float[Array, "p q"]:
@@ -297,6 +324,27 @@ def check_size(photo: Photo) -> None:
     height, width = photo.image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"{width}x{height} pixels; each side must have {MIN_SIDE} or more")
+
+
+def check_blur(blur: Blur, most: float, default: float, size: tuple[int, int]) -> None:
+    """Refuses, by a ValueError in the user's own units, blur that a picture is too small for.
+
+    Args:
+      blur: What the user wants.
+      most: Largest radius that can be had [px].
+      default: Radius of a factor of 1 [px].
+      size: Height and width of the picture.
+    """
+    if (blur.amount if blur.in_pixels else blur.amount * default) <= most:
+        return
+    picture = f"is too much for a picture of {size[1]}x{size[0]}"
+    if blur.in_pixels:
+        raise ValueError(f"a blur of {blur.amount:g}px {picture}: {int(most)}px is the most")
+    factor = math.floor(10 * most / default) / 10
+    raise ValueError(
+        f"a blur of {blur.amount:g} times the default {picture}: {factor:g} is the most, or "
+        f"{int(most)}px; {blur.amount:g} pixels are written {blur.amount:g}px"
+    )
 
 
 def fitted(disparity: Float[np.ndarray, "p q"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:

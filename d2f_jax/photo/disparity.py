@@ -208,7 +208,7 @@ def placed(
         swapped = _distortion((columns, rows), size) <= MAX_DISTORTION
         hint = "; its sides are swapped, turn it like the photograph" if swapped else ""
         raise ValueError(
-            f"{columns}x{rows} pixels have another shape than the photograph's "
+            f"{columns}x{rows} pixels have another aspect ratio than the photograph's "
             f"{size[1]}x{size[0]}{hint}"
         )
     ambiguous = orientation != 1 and off[0] == off[1]

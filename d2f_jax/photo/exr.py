@@ -1,4 +1,4 @@
-"""OpenEXR pictures and maps, if the `OpenEXR` package is there (`pip install OpenEXR`)."""
+"""OpenEXR pictures and maps, if the `OpenEXR` package is there (extra `exr`)."""
 
 import importlib
 import os
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from d2f_jax import extras
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int) -> dict[str, Float[np.ndarray, "h w"]]:
@@ -48,10 +50,8 @@ def write(path: str | os.PathLike[str], channels: dict[str, Float[np.ndarray, "h
 
 
 def _library() -> ModuleType:
-    try:
+    with extras.needed("an EXR file"):
         return importlib.import_module("OpenEXR")
-    except ImportError as error:
-        raise ValueError("EXR files need the OpenEXR package: pip install OpenEXR") from error
 
 
 def _line(error: Exception) -> str:

@@ -133,7 +133,7 @@ def renderer(
         if made is None:
             raise ValueError(
                 "the renderer lens needs a disparity map: add --disparity FILE or --depth-model "
-                "FILE"
+                "NAME"
             )
         sharp = chosen(photo, made, mask)
         disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
@@ -193,9 +193,14 @@ def _highlights(settings: Settings) -> highlights.ContrastRule | None:
 
 
 def _refuse_lens_options(settings: Settings) -> None:
-    if any(getattr(settings, name) != getattr(Settings, name) for name in _LENS_OPTIONS):
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in _LENS_OPTIONS)
-        raise ValueError(f"{names} belong to the renderer lens, which needs a map")
+    used = [n for n in _LENS_OPTIONS if getattr(settings, n) != getattr(Settings, n)]
+    if used:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in used)
+        belong = "belongs" if len(used) == 1 else "belong"
+        raise ValueError(
+            f"{names} {belong} to the renderer lens, which needs a map (--disparity FILE or "
+            "--depth-model NAME)"
+        )
 
 
 def _bent(

@@ -18,9 +18,11 @@ import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
-from orbax.checkpoint import v1 as ocp
 
-from d2f_jax import files
+from d2f_jax import extras, files
+
+with extras.needed("a folder of checkpoints"):
+    from orbax.checkpoint import v1 as ocp
 
 _training: Any = ocp.training  # its annotations contradict one another
 

@@ -1,8 +1,6 @@
 """The server as a browser meets it, and as what is no browser does."""
 
 import json
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -178,16 +176,3 @@ def test_a_port_in_use_is_said(address, capsys):
     with launch._listen("127.0.0.1", 0) as taken:
         assert cli.main(["app", "--port", str(taken.getsockname()[1])]) == 2
     assert "try --port 0" in capsys.readouterr().err
-
-
-def test_without_the_extra_there_is_a_line(tmp_path):
-    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from d2f_jax import cli; "
-        "sys.exit(cli.main(['app']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == (
-        "d2f: the page needs uvicorn: pip install 'd2f-jax[app]', or '.[app]' in a clone\n"
-    )

@@ -66,7 +66,7 @@ def test_finished_photographs_are_skipped_or_replaced(tmp_path, d2f, capsys):
     assert batch.run([str(tmp_path)], Settings(), skip=True) == 0
     assert (tmp_path / "a_bokeh.png").read_bytes() == b"done before"
     out = capsys.readouterr()
-    assert "1 of 1 photographs done" in out.out
+    assert out.out == "1 of 1 photographs done, beside them, as NAME_bokeh\n"
     assert "1 done before, left alone" in out.err
     assert batch.run([str(tmp_path)], Settings()) == 0
     with Image.open(tmp_path / "a_bokeh.png") as picture:
@@ -285,7 +285,7 @@ def test_a_depth_network_makes_the_map(tmp_path, photograph):
         ({"disparity": Path("a.png"), "depth_model": "b.onnx"}, "name one of them"),
         ({"depth_model": "missing.onnx"}, "no such file"),
         ({"depth_model": "photo.png"}, "not a readable ONNX network"),
-        ({"renderer": "lens"}, "--disparity FILE or --depth-model FILE"),
+        ({"renderer": "lens"}, "--disparity FILE or --depth-model NAME"),
     ],
 )
 def test_wrong_ways_to_a_map(photograph, monkeypatch, options, message):
@@ -343,5 +343,5 @@ def test_blades_and_restored_lights(tmp_path):
 
 
 def test_the_lens_has_blades_and_the_networks_have_not(photograph):
-    with pytest.raises(ValueError, match="belong to the renderer lens"):
+    with pytest.raises(ValueError, match=r"^--blades belongs to the renderer lens"):
         run([str(photograph)], renderer="d2f", weights=Path("w.safetensors"), blades=5)

@@ -149,7 +149,7 @@ def test_a_network_of_another_size(hub, capsys):
 def test_without_the_library(hub, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert depth_of_a() == 2
-    assert "needs huggingface_hub: pip install huggingface_hub" in capsys.readouterr().err
+    assert "needs huggingface_hub: pip install '.[depth]'" in capsys.readouterr().err
 
 
 def test_unknown_names_are_refused_with_the_known_ones(hub, capsys):

@@ -1,3 +1,5 @@
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,12 +86,63 @@ def test_lens_blur_in_factors_and_pixels(lens, photo):
     assert [call.blur for call in lens.calls] == [pytest.approx(0.08 * 80), 40]
 
 
-def test_a_blur_wider_than_the_picture_is_refused(lens, photo):
-    develop.through_lens(photo, make_disparity(), blur=Blur(40, in_pixels=True))
-    with pytest.raises(
-        ValueError, match=r"a blur of 41 px radius is wider than the picture \(80x64\)"
-    ):
-        develop.through_lens(photo, make_disparity(), blur=Blur(41, in_pixels=True))
+@pytest.mark.parametrize("way", ["lens", "networks"])
+def test_the_most_blur_is_told_in_the_units_of_the_user(lens, photo, way):
+    """What the message calls the most is taken, and the next is refused."""
+
+    def develop_with(blur):
+        if way == "lens":
+            return develop.through_lens(photo, make_disparity(), blur=blur)
+        return develop.through_d2f(FakeD2F(), photo, blur=blur)
+
+    for blur in (Blur(700, in_pixels=True), Blur(700)):
+        words = "700px" if blur.in_pixels else "700 times the default"
+        with pytest.raises(ValueError, match=f"a blur of {words} is too much") as caught:
+            develop_with(blur)
+        message = str(caught.value)
+        assert "for a picture of 80x64" in message
+        assert ("pixels are written 700px" in message) == (not blur.in_pixels)
+        most = float(re.search(r"([\d.]+)(px)? is the most", message)[1])
+        develop_with(blur._replace(amount=most))
+        with pytest.raises(ValueError, match="is the most"):
+            develop_with(blur._replace(amount=most + 1))
+
+
+def test_too_much_for_the_picture_by_a_real_lens(lens, photo):
+    real = develop.RealLens(focal_length=200.0, f_number=1.0, sensor=36.0)
+    with pytest.raises(ValueError, match=r"this lens blurs by \d+ px.*give a greater --f-number"):
+        develop.through_lens(photo, make_disparity(), focus=Distance(1.0), real=real)
+
+
+@pytest.mark.parametrize("way", ["lens", "networks"])
+@pytest.mark.parametrize(
+    ("focus", "notice"),
+    [
+        (7.0, "nothing is sharp at a focus of 7: the map's values are 0 to 1"),
+        (-1.0, "nothing is sharp at a focus of -1"),
+        (0.5, "nothing is sharp at a focus of 0.5"),  # between the two things of the map
+        (Distance(0.2), "nothing is sharp at 0.2 m: the map reaches from 1 m to 1e+06 m"),
+        (1.0, None),
+        (Point(70, 3), None),
+    ],
+)
+def test_a_focus_at_which_nothing_is_gets_a_notice(lens, photo, monkeypatch, way, focus, notice):
+    disparity = np.zeros((64, 80), np.float32)
+    disparity[:, 40:] = 1
+    blur = Blur(20, in_pixels=True)
+    if way == "lens":
+        done = develop.through_lens(photo, disparity, focus=focus, blur=blur)
+    else:
+        whole = FakeD2F.__call__
+
+        def masked(self, image, **options):
+            sharp = np.abs(options["disparity"] - options["focus"]) < 0.1
+            return whole(self, image, **options)._replace(fusion_mask=sharp.astype(np.float32))
+
+        monkeypatch.setattr(FakeD2F, "__call__", masked)
+        done = develop.through_d2f(FakeD2F(), photo, disparity, focus=focus, blur=blur)
+    assert (done.notice or "")[: len(notice or "")] == (notice or "")
+    assert (done.notice is None) == (notice is None)
 
 
 def test_a_few_wild_values_do_not_set_the_scale(lens, photo):

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
-import tensorflow_datasets as tfds
 
+from d2f_jax import extras
 from d2f_jax.training.data import folder
+
+with extras.needed("EBB!"):
+    import tensorflow_datasets as tfds
 
 SPLITS = {
     "train": "train",

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-import grain
-
+from d2f_jax import extras
 from d2f_jax.training.data.transforms import Transform
+
+with extras.needed("a loader of samples"):
+    import grain
 
 
 def make_loader(

@@ -1,0 +1,56 @@
+"""The optional parts of an installation, and what to say where one is missing."""
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+
+EXTRAS = {
+    "train": {
+        "grain": "grain",
+        "matplotlib": "matplotlib",
+        "optax": "optax",
+        "orbax-checkpoint": "orbax",
+        "tensorflow-datasets": "tensorflow_datasets",
+    },
+    "depth": {"huggingface-hub": "huggingface_hub", "onnxruntime": "onnxruntime"},
+    "app": {"anyio": "anyio", "scipy": "scipy", "starlette": "starlette", "uvicorn": "uvicorn"},
+    "exr": {"OpenEXR": "OpenEXR"},
+}
+"""The packages that make each extra, and the module that each is imported as."""
+
+
+class MissingExtraError(ModuleNotFoundError, ValueError):
+    """An optional package is not installed; the line says which extra brings it."""
+
+
+def hint(extra: str) -> str:
+    """How to install an extra; the library is not published yet."""
+    return f"pip install '.[{extra}]' in a clone of d2f_jax"
+
+
+@contextlib.contextmanager
+def needed(what: str) -> Iterator[None]:
+    """Around the import of an optional package, for whatever needs it.
+
+    Raises:
+      MissingExtraError: in place of the error of an import that finds no package of an extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        extra = next((e for e, names in EXTRAS.items() if module in names.values()), None)
+        if extra is None:
+            raise
+        raise MissingExtraError(f"{what} needs {module}: {hint(extra)}", name=module) from None
+
+
+def check(extra: str, what: str) -> None:
+    """Sees, without importing it, that all of an extra is there.
+
+    Raises:
+      MissingExtraError: if it is not.
+    """
+    missing = [n for n, module in EXTRAS[extra].items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(f"{what} needs {', '.join(missing)}: {hint(extra)}")
