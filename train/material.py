@@ -11,6 +11,7 @@ there already is checked and never replaced; the same command completes what is 
 
 import csv
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -184,20 +185,22 @@ def assemble(arguments: Arguments) -> Report:
         _make(arguments.folder / name)
 
     report = Report()
-    lacking = defaultdict(list)
+    there, lacking = [], defaultdict(list)
     for row in rows:
-        if not row.place(arguments.folder).exists():
+        if not os.path.exists(row.place(arguments.folder)):
             lacking[row.package].append(row)
         elif fault := _fault_of(row.place(arguments.folder), row):
             report.faults.append(fault)
         else:
-            report.kept += 1
+            there.append(row)
+    report.kept = len(there)
     places = Places(debs=arguments.packages, root=arguments.root, download=arguments.download)
     for package, wanted in lacking.items():
-        _take(arguments.folder, places, package, wanted, report)
+        there += _take(arguments.folder, places, package, wanted, report)
+    report.written = len(there) - report.kept
     mattes = arguments.mattes or arguments.table.parent / "mattes"
-    for row in rows:
-        if row.role == "subject" and row.place(arguments.folder).exists():
+    for row in there:
+        if row.role == "subject":
             _add_matte(arguments.folder, row, mattes, matting, report)
     return report
 
@@ -253,9 +256,9 @@ def _fault_of(path: Path, row: Photograph) -> str | None:
 
 def _take(
     folder: Path, places: Places, package: Package, wanted: list[Photograph], report: Report
-) -> None:
-    """Writes the photographs of one package."""
-    found, reason = {}, None
+) -> list[Photograph]:
+    """Writes the photographs of one package, and returns which."""
+    written, found, reason = [], {}, None
     try:
         found = places.read(package, {row.path for row in wanted})
     except ValueError as error:
@@ -278,7 +281,7 @@ def _take(
             continue
         with files.replacing(row.place(folder)) as temporary:
             picture.save(temporary, quality=90)
-        report.written += 1
+        written.append(row)
         if hashlib.sha256(data).hexdigest() != row.sha256:
             report.others.append(row.file)
     lacking = [row.file for row in wanted if row.path not in found]
@@ -287,6 +290,7 @@ def _take(
         named = ", ".join(lacking[:3]) + f" and {len(lacking) - 3} more" * (len(lacking) > 3)
         where = f"{package.name} {package.version}"
         report.faults.append(f"{where}: {count} not found ({named}): {reason or _help(wanted[0])}")
+    return written
 
 
 def _help(row: Photograph) -> str:

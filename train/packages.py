@@ -5,6 +5,7 @@ that are asked for are kept in memory. So no name in it can lead anywhere.
 """
 
 import importlib.util
+import os
 import shutil
 import struct
 import subprocess
@@ -209,6 +210,6 @@ def _of_python(path: str) -> bytes | None:
 
 
 def _small_file(path: Path) -> bytes | None:
-    if not path.is_file() or not 0 < path.stat().st_size <= LARGEST:
+    if not os.path.isfile(path) or not 0 < path.stat().st_size <= LARGEST:
         return None
     return files.read_bytes(path)

@@ -239,7 +239,10 @@ def test_missing_packages_are_named_and_completed_later(project, monkeypatch, ca
     assert "1 photograph written, 6 there already, 4 mattes" in said.out
     assert f"held out with them: {project.out / 'scenes/mine.jpg'}" in said.out
 
-    assert run("--packages", str(project.docs / "none"))[0] == 2
+    for words in (["--packages", "none"], ["--from", "none"], ["--table", "none"]):
+        code, said = run(*words)
+        assert (code, said.err.count("\n")) == (2, 1)
+        assert "none" in said.err
     code, said = run("--mattes", "a", "--matte-model", "b")
     assert (code, said.err) == (2, "error: --mattes and --matte-model: give one of them\n")
 
@@ -251,9 +254,12 @@ def test_nothing_that_lies_there_is_lost(project):
     make_picture(50).save(place)
     (project.out / "subjects/wild_1.jpg").write_bytes(b"no picture")
     before = place.read_bytes()
-    report = material.assemble(project.arguments())
+    network = project.docs / "network.onnx"
+    fakes.save_bright_is_near(network)
+    report = material.assemble(project.arguments(matte_model=network))
     assert place.read_bytes() == before
-    assert all(fault.endswith("move it away") for fault in report.faults[:2])
+    assert (report.written, report.kept, report.mattes, len(report.faults)) == (5, 0, 2, 2)
+    assert all(fault.endswith("move it away") for fault in report.faults)
     assert (project.out / "subjects/wild_1.jpg").read_bytes() == b"no picture"
 
 
