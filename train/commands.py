@@ -11,7 +11,9 @@ from train.config import HostsConfig, TrainConfig, preset
 
 
 @contextlib.contextmanager
-def user_errors() -> Iterator[None]:
+def user_errors(
+    interrupted: str = "interrupted; the same command goes on from the last checkpoint",
+) -> Iterator[None]:
     """Ends the process with one line and code 2 for a ValueError, with code 130 for Ctrl-C."""
     try:
         yield
@@ -19,7 +21,7 @@ def user_errors() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         sys.exit(130)
 
 
