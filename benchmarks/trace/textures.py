@@ -5,6 +5,7 @@ Each has an author and a licence, which `meta.json` repeats.
 
 import csv
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,12 +49,16 @@ SAMPLES = {
 OTTER = Source("otter", "otter.jpg", "docs/samples", "Debian package budgie-backgrounds", "CC0-1.0")
 
 
+@functools.cache
+def _decoding() -> np.ndarray:
+    return np.asarray(color.srgb_to_linear(jnp.arange(256) / 255))
+
+
 def decoded(picture: np.ndarray) -> np.ndarray:
     """Linear light of an 8-bit sRGB picture, grey or coloured: `h w 3`."""
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=-1)
-    values = jnp.asarray(picture[..., :3], jnp.float32) / 255
-    return np.asarray(color.srgb_to_linear(values))
+    return _decoding()[picture[..., :3]]
 
 
 def fractal(
@@ -76,7 +81,7 @@ def _mixed(low: tuple, high: tuple, share: np.ndarray) -> np.ndarray:
 
 def landscape(random: np.random.Generator, *, sun: float = 0.0) -> np.ndarray:
     """Sky with clouds, ridges that fade into haze, woods; with a low sun of that radiance."""
-    height, width = 768, 1024
+    height, width = 576, 768
     y, x = np.mgrid[:height, :width] / height
     clouds = np.clip(0.6 * fractal((height, width), random, power=1.6, stretch=0.3), 0, 1.2)
     if sun:
@@ -103,7 +108,7 @@ def landscape(random: np.random.Generator, *, sun: float = 0.0) -> np.ndarray:
 
 def night(random: np.random.Generator) -> np.ndarray:
     """A skyline after sunset."""
-    height, width = 768, 1024
+    height, width = 576, 768
     y, x = np.mgrid[:height, :width]
     clouds = fractal((height, width), random, power=1.7, stretch=0.3)
     picture = _mixed((0.008, 0.014, 0.05), (0.16, 0.09, 0.10), (y / height / 0.68) ** 2)

@@ -229,6 +229,8 @@ class Tracer:
 
     def distances(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """Distance to the first surface along each ray (`n 3`, directions of length 1)."""
+        if not len(origins):
+            return np.zeros(0)
         mi, flip = self._mi, [1, 1, -1]
         origins, directions = origins * flip, directions * flip
         hit = self._scene.ray_intersect_preliminary
