@@ -178,18 +178,23 @@ class Tracer:
         else:
             light = self._render(self._scene, sensor, samples, seed)
         for index, lamp in enumerate(self._lights):
-            light += self._lamp(lamp, 256 * samples, [seed, index], lens)
+            light += self._lamp(lamp, samples, [seed, index], lens)
         return light
 
     def _render(self, scene: Any, sensor: Any, samples: int, seed: int) -> np.ndarray:
         return np.array(self._mi.render(scene, sensor=sensor, spp=samples, seed=seed), np.float64)
 
-    def _lamp(self, lamp: Light, rays: int, seed: list[int], lens: Lens | None) -> np.ndarray:
+    def _lamp(self, lamp: Light, samples: int, seed: list[int], lens: Lens | None) -> np.ndarray:
         """A light, by rays between points of its disc and of the lens.
 
         Rays of the camera would meet it too seldom. Each one carries the light of its share of the
-        disc's image, `pi (r F / z)^2` pixels, to the pixel where it meets the sensor.
+        disc's image, `pi (r F / z)^2` pixels, to the pixel where it meets the sensor. There are
+        about `samples` of them for each pixel of what is seen, a million at most.
         """
+        own = lamp.radius * self.focal_length / lamp.centre[2]
+        blur = lens.radius * abs(1 / lamp.centre[2] - 1 / lens.focus) if lens else 0.0
+        seen_area = np.pi * (own + self.focal_length * blur) ** 2
+        rays = 2 ** min(int(np.ceil(np.log2(samples * max(64, seen_area)))), 20)
         random = qmc.Sobol(4, rng=np.random.default_rng(seed)).random(rays)
         on_disc = ROUND.points(random[:, 0], random[:, 1]) * lamp.radius
         target = np.column_stack([on_disc, np.zeros(rays)]) + lamp.centre
@@ -206,8 +211,7 @@ class Tracer:
         length = np.linalg.norm(way, axis=1)
         seen = self.distances(origin[inside], way / length[:, None]) > length * (1 - 1e-4)
         pixels = (row * width + column)[inside[seen]]
-        area = np.pi * (lamp.radius * self.focal_length / lamp.centre[2]) ** 2
-        share = np.bincount(pixels, minlength=width * height) * area / rays
+        share = np.bincount(pixels, minlength=width * height) * np.pi * own**2 / rays
         return share.reshape(height, width, 1) * np.asarray(lamp.colour)
 
     def depth(self) -> np.ndarray:
@@ -235,8 +239,9 @@ class Tracer:
         origins, directions = origins * flip, directions * flip
         hit = self._scene.ray_intersect_preliminary
         if mi.variant().startswith("scalar"):
-            rays = zip(origins.tolist(), directions.tolist(), strict=True)
-            return np.array([hit(mi.Ray3f(o, d)).t for o, d in rays])
+            parts = np.array_split(np.hstack([origins, directions]), len(origins) // 65536 + 1)
+            rays = (mi.Ray3f(row[:3], row[3:]) for part in parts for row in part.tolist())
+            return np.fromiter((hit(ray).t for ray in rays), np.float64, len(origins))
         rays = mi.Ray3f(mi.Point3f(*origins.T), mi.Vector3f(*directions.T))
         return np.array(hit(rays).t, np.float64)
 
