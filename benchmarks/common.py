@@ -34,7 +34,7 @@ class Contender(NamedTuple):
     """One way to do the job.
 
     Attributes:
-      name: `OURS`, `TORCH`, `STRONG` or `OFFICIAL`.
+      name: `OURS`, `TORCH`, `STRONG`, `OFFICIAL`, or what a benchmark calls its own.
       call: Does the job and returns only when it is done.
       view: Makes comparable arrays of the result: named, channels last, no batch of one.
     """
@@ -106,7 +106,7 @@ def measure(
     case: str,
     contenders: Sequence[Contender],
     *,
-    tolerance: float,
+    tolerance: float | None,
     repetitions: int,
     pause: float = 0.2,
     warm_up: bool = True,
@@ -116,7 +116,8 @@ def measure(
     Args:
       case: What is measured, for the table.
       contenders: Ours first.
-      tolerance: Largest difference from ours, see `compare`.
+      tolerance: Largest difference from ours, see `compare`; None where results differ by design
+        and were compared with others before.
       repetitions: Timed rounds. Every other round runs in the opposite order.
       pause: Seconds before each call, in which idle threads of the other runtime fall asleep.
       warm_up: Whether each runs once more before the timed rounds.
@@ -131,9 +132,10 @@ def measure(
     for contender in contenders:  # compilation and all that happens once
         seconds, result = _timed(contender.call)
         first_calls[contender.name] = seconds
-        views[contender.name] = contender.view(result)
+        if tolerance is not None:
+            views[contender.name] = contender.view(result)
         del result
-    differences = compare(case, views, tolerance)
+    differences = {} if tolerance is None else compare(case, views, tolerance)
 
     for contender in contenders if warm_up else ():
         contender.call()
@@ -260,8 +262,17 @@ def save(
     options: argparse.Namespace,
     rows: Sequence[Mapping[str, Any]],
     notes: Sequence[str] = (),
+    **facts: Any,
 ) -> Path:
-    """Writes `<benchmark>_<device>.json` with the machine it ran on; quick runs go apart."""
+    """Writes `<benchmark>_<device>.json` with the machine it ran on; quick runs go apart.
+
+    Args:
+      benchmark: Its name.
+      options: Those it ran with.
+      rows: From `measure`.
+      notes: Sentences for the footnote, without full stops.
+      **facts: What else the tables need.
+    """
     folder = options.results or (RESULTS / "quick" if options.quick else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{benchmark}_{device()}.json"
@@ -271,6 +282,7 @@ def save(
         "machine": machine(),
         "notes": list(notes),
         "rows": list(rows),
+        **facts,
     }
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

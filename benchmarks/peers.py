@@ -41,12 +41,16 @@ def gaussian(
     return jnp.moveaxis(total, 0, -1)
 
 
-def scatter(image: Float[Array, "h w 3"], coc_radius: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
+def scatter(
+    image: Float[Array, "h w 3"], coc_radius: Float[Array, "h w"], *, reach: int | None = None
+) -> Float[Array, "h w 3"]:
     """Each pixel is spread over a soft disc; the sum is divided by the weights that arrived.
 
     In the manner of the classical renderer of BokehMe (Peng et al. 2022), without its network.
+    `reach`, the largest radius and a pixel, must be given where radii are traced.
     """
-    reach = int(np.ceil(float(jnp.abs(coc_radius).max()) + 0.5))
+    if reach is None:
+        reach = int(np.ceil(float(jnp.abs(coc_radius).max()) + 0.5))
     return _scatter(image, jnp.abs(coc_radius), reach)
 
 
@@ -90,8 +94,8 @@ def multiplane(
         mask = (coc_radius >= edges[plane]) & (coc_radius < edges[plane + 1])
         side = 2 * int(np.ceil(abs(radius) + 1)) + 1
         kernel = jnp.fft.fftshift(kernels.lens_kernel(kernels.Circle(), radius, (side, side)))
-        blurred = convolution.convolve(mask * stack, kernel, padding="reflect")
-        total, free = total + free * blurred, free * (1 - jnp.clip(blurred[3], 0, 1))
+        blurred = convolution.convolve(mask[None] * stack, kernel, padding="reflect")
+        total, free = total + free[None] * blurred, free * (1 - jnp.clip(blurred[3], 0, 1))
     return jnp.moveaxis(total[:3] / jnp.maximum(total[3:], 1e-6), 0, -1)
 
 

@@ -10,7 +10,17 @@ import sys
 
 from benchmarks import common, report
 
-BENCHMARKS = ("convolution", "render", "pipeline", "train_step", "data", "memory", "cli", "folder")
+BENCHMARKS = (
+    "convolution",
+    "render",
+    "lens",
+    "pipeline",
+    "train_step",
+    "data",
+    "memory",
+    "cli",
+    "folder",
+)
 
 
 def main() -> int:

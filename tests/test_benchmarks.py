@@ -11,13 +11,16 @@ import torch
 from benchmarks import (
     bench_focus,
     bench_ground_truth,
+    bench_lens,
     bench_memory,
     common,
     gallery,
     inputs,
     official,
+    peers,
     report,
     torch_baseline,
+    torch_lens,
 )
 from d2f_jax.models import architectures, defocus
 from d2f_jax.render import convolution
@@ -83,6 +86,40 @@ def test_one_layer_equals_ours(size):
         np.testing.assert_allclose(ours, expected, atol=TWIN)
 
 
+@pytest.mark.parametrize("tile", [20, None])
+@pytest.mark.parametrize("radii", [(-6.3, 7.2), (3.1, 5.4), (0.0, 0.0)])
+@pytest.mark.parametrize("name", ["scatter", "multiplane"])
+def test_torch_lens_blurs_equal_the_plain_ones(name, radii, tile):
+    """In several tiles and in one; without a focus every disc of a tile has a common part."""
+    image = inputs.photograph(31, 42)
+    coc_radius = radii[0] + (radii[1] - radii[0]) * inputs.defocus_map(31, 42)
+    expected = getattr(peers, name)(image, coc_radius)
+    tensors = map(common.to_torch, (image, coc_radius))
+    with torch.inference_mode():
+        bokeh = common.from_torch(getattr(torch_lens, name)(*tensors, tile=tile))
+    np.testing.assert_allclose(bokeh, expected, atol=bench_lens.TOLERANCE)
+
+
+@pytest.mark.slow
+def test_lens_contenders_are_compared_with_their_twins():
+    found = bench_lens.compared()
+    for kind in ("forward", "gradients"):
+        largest = found[kind]["largest_difference"]
+        assert set(largest) == {bench_lens.SCATTER, bench_lens.PLANES}
+        assert max(largest.values()) < bench_lens.TOLERANCE
+
+
+def test_pace_is_that_of_the_last_size_that_was_timed():
+    def row(pixels, radius, **seconds):
+        timed = {name: {"median_s": value} for name, value in seconds.items()}
+        return {"pixels": pixels, "radius": radius, "contenders": timed}
+
+    rows = [row(100, 15, a=1.0, b=2.0), row(100, 30, a=5.0), row(400, 15, a=6.0)]
+    assert bench_lens.expected("a", 15, 1200, rows) == pytest.approx(18.0)
+    assert bench_lens.expected("b", 15, 1200, rows) == pytest.approx(24.0)
+    assert bench_lens.expected("b", 30, 1200, rows) == 0
+
+
 @pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("measure", [bench_memory.row, bench_memory.command_row])
@@ -143,6 +180,13 @@ def test_measure_compares_before_it_times():
         assert "".join(order) == "ab"
 
 
+def test_measure_times_what_differs_by_design():
+    contenders = [common.Contender(n, lambda: None, lambda _: 1 / 0) for n in ("a", "b")]
+    row = common.measure("case", contenders, tolerance=None, repetitions=1, pause=0.0)
+    assert row["largest_difference"] == {}
+    assert set(row["contenders"]) == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("words", "command"),
     [
@@ -189,6 +233,36 @@ def test_report_says_wins_losses_and_what_was_not_measured(results):
     assert "made by a test." in text
     assert "CPU: not measured; `python -m benchmarks.bench_pipeline`" in text
     assert "GPU: not measured; `python -m benchmarks.bench_render`" in text
+
+
+def test_report_puts_speed_beside_error(tmp_path):
+    options = common.parser(None).parse_args(["--results", str(tmp_path)])
+    seconds = {common.OURS: 2.0, bench_lens.SCATTER: 9.0, bench_lens.PLANES: 1.0}
+
+    def row(pixels, without=(), **facts):
+        there = {name: [value] for name, value in seconds.items() if name not in without}
+        ratios = {n: common.ratios(t, [2.0]) for n, t in there.items() if n != common.OURS}
+        timed = {n: {"first_call_s": 1.0, **common.summary(t)} for n, t in there.items()}
+        row = {"case": "made", "pixels": pixels, "radius": 30, "contenders": timed}
+        return row | {"times_ours_over": ratios} | facts
+
+    slow = {bench_lens.SCATTER: "would take about 7 min"}
+    rows = [
+        row(500_000, left_out={}),
+        row(24_000_000, without=slow, left_out=slow),
+        row(500_000, gradients=True),
+        row(500_000, without=(bench_lens.SCATTER, bench_lens.PLANES), compiled=0),
+    ]
+    psnr = {common.OURS: 32.48, bench_lens.SCATTER: 28.07, bench_lens.PLANES: 28.37}
+    common.save("lens", options, rows, psnr=psnr)
+    results = report.load(tmp_path)
+    text = report.tables(results)
+    assert "| d2f_jax (32.5 dB) | torch, scatter (28.1 dB) | torch, planes (28.4 dB) |" in text
+    assert "| 0.5 megapixels | 30 px | 2 s | 9 s, 4.5× | 1 s, **0.5× (slower)** |" in text
+    assert "| 24 megapixels | 30 px | 2 s | would take about 7 min | 1 s, **0.5×" in text
+    assert "| 0.5 megapixels, with gradients | 30 px | 2 s | 9 s, 4.5× |" in text
+    assert "| 0.5 megapixels, focus moved (0 compiled) | 30 px | 2 s |  |  |" in text
+    assert [path.name for path in report.plots(results, tmp_path)] == ["lens_cpu.svg"]
 
 
 def test_report_replaces_only_between_the_markers():
