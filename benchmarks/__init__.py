@@ -3,8 +3,11 @@
 import sys
 from importlib.util import find_spec
 
+from d2f_jax import extras
+
 if missing := [name for name in ("matplotlib", "optax", "torch") if find_spec(name) is None]:
-    line = f"benchmarks need {', '.join(missing)}: pip install -e '.[train,app]' --group dev"
+    pip = f"{extras.python()} -m pip"
+    line = f"benchmarks need {', '.join(missing)}: {pip} install -e '.[train,app]' --group dev"
     if sys.argv[0] != "-m":  # what Python sets while it looks for the module of a command
         raise ModuleNotFoundError(line)
     print(f"benchmarks: {line}", file=sys.stderr)

@@ -9,6 +9,7 @@ import difflib
 import io
 import os
 import platform
+import re
 import sys
 import zlib
 from collections.abc import Sequence
@@ -205,7 +206,7 @@ def parse(arguments: Sequence[str]) -> Command:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(_unboxed(errors.getvalue())) from None
+        raise ValueError(unboxed(errors.getvalue(), "d2f")) from None
 
 
 def command() -> int:
@@ -232,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:
         return 0  # the help was printed
     except ValueError as error:
-        print(f"d2f: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"d2f: {in_one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("d2f: interrupted", file=sys.stderr)
@@ -327,11 +328,29 @@ def _no_command(word: str) -> str:
     return f"no command {word}: there are {', '.join(COMMANDS)}{meant}"
 
 
-def _unboxed(text: str) -> str:
+def in_one_line(text: str) -> str:
+    """Several lines, of which the first may announce the others, as one."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return "; ".join(line for line in lines if line).replace(":; ", ": ")
+
+
+def unboxed(text: str, program: str) -> str:
     """Brings tyro's box of several lines to one, without the help of options that it repeats."""
     rows = [row[2:].rstrip("│ ") for row in text.strip("\n").splitlines()[1:-1]]
     rules = [n for n, row in enumerate(rows) if row and not row.strip("─-")] or [len(rows)]
     kept = [row for n, row in enumerate(rows) if n < rules[-1] and n not in rules]
     kept = [row for row in kept if not row.startswith(" " * 8)]
-    hint = " ".join(rows[rules[-1] + 1 :]).split("run")[-1].strip(": ") or "d2f --help"
-    return f"{' '.join(' '.join(kept).split()).rstrip('.')}; see {' '.join(hint.split())}"
+    said = " ".join(" ".join(kept).split())
+    helps = re.findall(rf"{re.escape(program)}(?: [\w-]+)* --help", " ".join(rows))
+    if wrong := re.match(r"Error parsing (--\S+): .*?(?:from \['|: ')(.*?)'\]?", said):
+        kinds = {
+            "FLOAT": "a number",
+            "float": "a number",
+            "INT": "a whole number",
+            "int(": "a whole number",
+        }
+        kind = next((kind for word, kind in kinds.items() if word in said), "another value")
+        said = f"{wrong[1]} {wrong[2]}: give {kind}"
+    said = re.sub(r" Argument helptext: .*", "", said).replace(" Unrecognized", "; Unrecognized")
+    said = re.sub(r"[.;]? Perhaps you meant: (--[\w.-]+).*", r"; did you mean \1?", said)
+    return f"{said.rstrip('.')}; see {helps[-1] if helps else f'{program} --help'}"

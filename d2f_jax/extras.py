@@ -2,7 +2,11 @@
 
 import contextlib
 import importlib.util
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 EXTRAS = {
     "train": {
@@ -23,9 +27,18 @@ class MissingExtraError(ModuleNotFoundError, ValueError):
     """An optional package is not installed; the line says which extra brings it."""
 
 
+def python() -> str:
+    """How this Python is called from the folder that the user is in."""
+    found = shutil.which("python")
+    if found is not None and Path(found).parent == Path(sys.executable).parent:
+        return "python"
+    executable, here = Path(sys.executable), Path.cwd()
+    return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
+
+
 def hint(extra: str) -> str:
     """How to install an extra; the library is not published yet."""
-    return f"pip install '.[{extra}]' in a clone of d2f_jax"
+    return f"{shlex.quote(python())} -m pip install '.[{extra}]' in a clone of d2f_jax"
 
 
 @contextlib.contextmanager

@@ -30,9 +30,7 @@ def test_what_is_missing_or_broken_is_said(monkeypatch):
     assert lines["devices"] == "none: RuntimeError: no such driver"
     assert lines["weights"] == "cannot be loaded: RuntimeError: no such driver"
     assert lines["compiled"].startswith("not kept")
-    assert lines["depth"] == (
-        "without no-such-package: pip install '.[depth]' in a clone of d2f_jax"
-    )
+    assert lines["depth"] == (f"without no-such-package: {extras.hint('depth')}")
 
 
 @pytest.mark.parametrize("extra", sorted(extras.EXTRAS))

@@ -17,9 +17,9 @@ def run(tmp_path, without, *words):
     """Python with these words, as if packages were not installed."""
     (tmp_path / "sitecustomize.py").write_text(BLOCKER)
     path = os.pathsep.join((str(tmp_path), str(ROOT)))
-    environment = os.environ | {"PYTHONPATH": path, "WITHOUT": without}
+    environment = os.environ | {"PYTHONPATH": path, "WITHOUT": without, "PATH": "/nowhere"}
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
 
 
@@ -27,14 +27,14 @@ def run(tmp_path, without, *words):
 def test_training_commands(tmp_path, module):
     done = run(tmp_path, "grain optax", "-m", f"train.{module}")
     assert done.returncode == 2
-    hint = "pip install '.[train]' in a clone of d2f_jax"
+    hint = f"{sys.executable} -m pip install '.[train]' in a clone of d2f_jax"
     assert done.stderr == f"error: training needs grain, optax: {hint}\n"
 
 
 def test_benchmarks(tmp_path):
     done = run(tmp_path, "torch", "-m", "benchmarks.bench_render")
     assert done.returncode == 2
-    hint = "pip install -e '.[train,app]' --group dev"
+    hint = f"{sys.executable} -m pip install -e '.[train,app]' --group dev"
     assert done.stderr == f"benchmarks: benchmarks need torch: {hint}\n"
 
 
@@ -53,7 +53,7 @@ def test_imports(tmp_path, without, module):
     done = run(tmp_path, without, "-c", f"import {module}")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert f"{without}: pip install" in last
+    assert f"{without}: {sys.executable} -m pip install" in last
     assert "During handling" not in done.stderr
 
 
@@ -61,8 +61,21 @@ def test_imports(tmp_path, without, module):
 def test_the_page(tmp_path, module):
     done = run(tmp_path, module, "-m", "d2f_jax", "app")
     assert done.returncode == 2
-    hint = "pip install '.[app]' in a clone of d2f_jax"
+    hint = f"{sys.executable} -m pip install '.[app]' in a clone of d2f_jax"
     assert done.stderr == f"d2f: the page needs {module}: {hint}\n"
+
+
+def test_python_is_called_as_the_user_can_call_it(tmp_path, monkeypatch):
+    environment = tmp_path / "env" / "bin"
+    environment.mkdir(parents=True)
+    (environment / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(environment / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert extras.python() == str(environment / "python")
+    monkeypatch.chdir(tmp_path)
+    assert extras.python() == "env/bin/python"
+    monkeypatch.setenv("PATH", str(environment))
+    assert extras.python() == "python"
 
 
 def test_other_errors_of_imports_pass():

@@ -191,7 +191,7 @@ def _runnable(config: TrainConfig) -> TrainConfig:
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        run(tyro.cli(Arguments))
+        run(commands.parse(Arguments))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import tyro
 
+from train import commands
+
 HELD_OUT = 2_000_000
 """First synthetic sample kept for evaluation; training and its validation stay below it."""
 
@@ -46,7 +48,11 @@ class EvaluateConfig:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; a user's mistake is one line and exit code 2."""
-    config = tyro.cli(EvaluateConfig, args=arguments, description=__doc__)
+    try:
+        config = commands.parse(EvaluateConfig, arguments, description=__doc__)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     # Only now what takes seconds to import, so that --help is instant.
     from rich.console import Console
     from rich.progress import track
@@ -68,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         if config.out is not None:
             scored.write(config.out)
     except ValueError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -105,7 +105,7 @@ def _origin(data: dict) -> str:
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        arguments = tyro.cli(Arguments)
+        arguments = commands.parse(Arguments)
         export(
             arguments.workdir,
             arguments.out,

@@ -294,7 +294,7 @@ def _flat(scores: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        arguments = tyro.cli(Arguments, description=__doc__)
+        arguments = commands.parse(Arguments, description=__doc__)
         models = {"weights": load(arguments.weights)}
         if arguments.beside is not None:
             models["beside"] = load(arguments.beside)

@@ -81,7 +81,7 @@ class Arguments:
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        run(tyro.cli(Arguments, description=__doc__))
+        run(commands.parse(Arguments, description=__doc__))
 
 
 def run(arguments: Arguments) -> Path:

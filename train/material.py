@@ -334,7 +334,7 @@ def _matte(path: Path) -> Image.Image:
 def main() -> None:
     """The command."""
     with commands.user_errors("interrupted; the same command completes the material"):
-        arguments = tyro.cli(Arguments, description=__doc__)
+        arguments = commands.parse(Arguments, description=__doc__)
         report = assemble(arguments)
         print(
             f"{arguments.folder}: {files.counted(report.written, 'photograph')} written, "

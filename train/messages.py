@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from d2f_jax import extras
 from train.config import STAGE1, STAGE2, ModelConfig, TrainConfig, to_json
 
 # What stage 2 takes over when it differs from the preset: where pictures come from and what they
@@ -76,7 +77,7 @@ def closing(
 
 
 def _command(name: str, module: str, *words: str | Path) -> str:
-    command = shlex.join(["python", "-m", f"train.{module}", *map(str, words)])
+    command = shlex.join([extras.python(), "-m", f"train.{module}", *map(str, words)])
     return f"{name + ':':9} {command}"
 
 

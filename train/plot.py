@@ -148,7 +148,7 @@ def _panel(axes: Any, name: str, drawn: Mapping[str, tuple[list[float], list[flo
 def main() -> None:
     """The command."""
     with commands.user_errors():
-        arguments = tyro.cli(Arguments)
+        arguments = commands.parse(Arguments)
         output = arguments.output or arguments.run / "curves.png"
         draw(read_metrics(arguments.run), output)
         print(f"wrote {output}")

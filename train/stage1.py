@@ -235,9 +235,8 @@ def main() -> None:
     """The command."""
     with commands.user_errors():
         preset, config = commands.take_preset(STAGE1)
-        arguments = tyro.cli(
-            Arguments, default=Arguments(workdir=tyro.MISSING, config=config), args=commands.rest()
-        )
+        default = Arguments(workdir=tyro.MISSING, config=config)
+        arguments = commands.parse(Arguments, commands.rest(), default=default)
         commands.join_hosts(arguments.config.hosts)
         run(arguments.config, arguments.workdir, preset=preset)
 

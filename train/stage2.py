@@ -118,11 +118,8 @@ def main() -> None:
     """The command."""
     with commands.user_errors():
         _, config = commands.take_preset(STAGE2)
-        arguments = tyro.cli(
-            Arguments,
-            default=Arguments(stage1=tyro.MISSING, workdir=tyro.MISSING, config=config),
-            args=commands.rest(),
-        )
+        default = Arguments(stage1=tyro.MISSING, workdir=tyro.MISSING, config=config)
+        arguments = commands.parse(Arguments, commands.rest(), default=default)
         commands.join_hosts(arguments.config.hosts)
         run(arguments.config, arguments.stage1, arguments.workdir)
 

@@ -56,7 +56,8 @@ class WorkDir:
     def _record(self, config: TrainConfig, stage: str) -> None:
         path = self.path / "config.json"
         settings = to_json(config)
-        if path.exists():
+        saved = list(self.path.glob("checkpoints/*"))
+        if path.exists() and saved:  # a run that saved nothing has nothing to go on with
             before = read_record(self.path)
             if before["stage"] != stage:
                 raise ValueError(f"{self.path}: holds a run of {before['stage']}, not of {stage}")

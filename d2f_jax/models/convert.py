@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from d2f_jax import extras
 from d2f_jax.models import architectures, weights
 from d2f_jax.models.networks import efficientnet
 
@@ -160,7 +161,8 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError as error:
-        raise ValueError("reading torch checkpoints needs torch: pip install torch") from error
+        pip = f"{extras.python()} -m pip"
+        raise ValueError(f"reading torch checkpoints needs torch: {pip} install torch") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets

@@ -90,7 +90,7 @@ def read_map(path: str | os.PathLike[str]) -> DepthMap:
 def grey(photo: image_io.Photo) -> Float[np.ndarray, "h w"]:
     """Takes the one channel of a grey picture, or refuses, by a ValueError, one in colour."""
     if np.ptp(photo.image, axis=-1).max() > 0.02:  # a grey JPEG may be off by a hair
-        raise ValueError("a picture in colour; a disparity map has one grey channel")
+        raise ValueError("a picture in colour; a map or mask has one grey channel")
     return photo.image[..., 0]
 
 

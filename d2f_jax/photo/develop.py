@@ -154,6 +154,8 @@ def through_lens(
 
     scaled = np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
     sharp = float((focused - low) / (high - low))
+    if radius * max(abs(sharp), abs(1 - sharp)) > max(size):
+        raise ValueError(_nothing_there(disparity, focus) or "the focus is far outside of the map")
     bokeh = render.lens_blur(
         photo.image,
         scaled,
@@ -230,6 +232,11 @@ def through_d2f(
     elif focus == "auto":
         options["focus"] = None
     elif isinstance(focus, float):
+        if not 0 <= focus <= 1:
+            raise ValueError(
+                f"a focus of {focus:g}: the network's map has values from 0, where it sees the "
+                "subject, to 1; a point is named X,Y"
+            )
         options["focus"] = focus
     else:
         raise ValueError(

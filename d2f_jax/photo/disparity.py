@@ -157,13 +157,13 @@ def notice_about(disparity: Float[np.ndarray, "h w"]) -> str | None:
     """Says what looks wrong with a disparity map, in one sentence; None if nothing does."""
     low, high = np.quantile(disparity, [0.01, 0.99])
     if disparity.max() - disparity.min() <= 1e-6 * max(1.0, abs(float(disparity.max()))):
-        return "the depth map is constant: everything will be equally sharp"
+        return "the depth map is constant: nothing is nearer or farther"
     quarter = max(1, disparity.shape[0] // 4)
     top, bottom = np.median(disparity[:quarter]), np.median(disparity[-quarter:])
     if top - bottom > 0.3 * (high - low) > 0:
         return (
             "the depth map is nearer at the top than at the bottom: if near and far are swapped, "
-            'read it as "near_is_dark" or "metres"'
+            "name another --convention (disparity, near_is_dark, metres)"
         )
     return None
 

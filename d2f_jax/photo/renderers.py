@@ -235,5 +235,6 @@ def _real_lens(photo: Photo, settings: Settings) -> develop.RealLens:
             for name, value in (("--focal-length", focal), ("--sensor", sensor))
             if value is None
         ]
-        raise ValueError(f"its EXIF does not say {' and '.join(missing)}: give it")
+        them = "them" if len(missing) > 1 else "it"
+        raise ValueError(f"its EXIF does not say {' and '.join(missing)}: give {them}")
     return develop.RealLens(focal, settings.f_number or 0, sensor)

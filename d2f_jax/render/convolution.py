@@ -5,15 +5,19 @@ A circular transform of a picture padded by the kernel's radius is exact inside 
 wraps around falls into the padding, which is cut off again.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Complex, Float, Inexact
 
 from d2f_jax.types import Extent, Padding
 
 _PAD_MODES = {"reflect": "reflect", "edge": "edge", "zero": "constant"}
-_DIRECT_SIZE = 7  # of the largest kernel that is faster without transforms
+DIRECT_SIZE = 7
+"""Side of the largest kernel that is faster without transforms."""
 
 
 def fast_size(size: int) -> int:
@@ -73,7 +77,9 @@ def pad_to(planes: Inexact[Array, "*b h w"], grid: tuple[int, int]) -> Inexact[A
     return jnp.pad(planes, [(0, 0)] * (planes.ndim - 2) + extra)
 
 
-def kernel_spectrum(kernel: Float[Array, "k k"], size: tuple[int, int]) -> Complex[Array, "p q"]:
+def kernel_spectrum(
+    kernel: Float[Array, "*b k k"], size: tuple[int, int]
+) -> Complex[Array, "*b p q"]:
     """Transforms a kernel that lies in the first corner of a grid of `size` pixels.
 
     There and not around the origin, which spares a pass over the grid: what is convolved with it
@@ -125,15 +131,44 @@ def convolve(
     Raises:
       ValueError: if the planes are too small to be mirrored, or for an unknown padding.
     """
+    padded = pad(planes, kernel.shape[-1] // 2, padding)
+    return convolve_valid(padded, kernel)
+
+
+def convolve_valid(
+    planes: Float[Array, "*b c p q"], kernel: Float[Array, "k k"]
+) -> Float[Array, "*b c h w"]:
+    """Convolves planes that bring a border of the kernel's radius, which the result lacks."""
+    if kernel.shape[-1] <= DIRECT_SIZE:
+        return _directly(planes, kernel)
+    return _by_transforms(planes, kernel)
+
+
+@jax.custom_jvp
+def _directly(planes: Array, kernel: Array) -> Array:
+    return _sum_of_shifted(planes, kernel)
+
+
+@functools.partial(_directly.defjvp, symbolic_zeros=True)
+def _(primals, tangents):
+    # In reverse, sums of shifted copies take many times longer than transforms.
+    planes, kernel = primals
+    total = _directly(planes, kernel)
+    change = jnp.zeros_like(total)
+    if not isinstance(tangents[0], SymbolicZero):
+        change += _by_transforms(tangents[0], kernel)
+    if not isinstance(tangents[1], SymbolicZero):
+        change += _by_transforms(planes, tangents[1])
+    return total, change
+
+
+def _by_transforms(planes: Array, kernel: Array) -> Array:
     height, width = planes.shape[-2:]
-    radius = kernel.shape[-1] // 2
-    padded = pad(planes, radius, padding)
-    if kernel.shape[-1] <= _DIRECT_SIZE:
-        return _sum_of_shifted(padded, kernel)
-    grid = (fast_size(padded.shape[-2]), fast_size(padded.shape[-1]))
+    grid = (fast_size(height), fast_size(width))
     spectrum = kernel_spectrum(kernel, grid)
-    blurred = unpack(convolve_packed(pack(pad_to(padded, grid)), spectrum), planes.shape[-3])
-    return blurred[..., 2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width]
+    blurred = unpack(convolve_packed(pack(pad_to(planes, grid)), spectrum), planes.shape[-3])
+    border = kernel.shape[-1] - 1  # a radius on each side, and moved by one
+    return blurred[..., border:height, border:width]
 
 
 def convolve_reference(

@@ -1,8 +1,9 @@
-"""Fills what is unknown from what is known around it: the push-pull pyramid.
+"""Fills what is unknown from what is known around it: a push-pull pyramid with a mean on its top.
 
 Planes are channels-first (`... c h w`). The filling is linear in the planes, so that it passes
 gradients, and takes a few passes over the picture whatever the size of the holes (Gortler et al.,
-The Lumigraph, 1996, Sec. 3.4).
+The Lumigraph, 1996, Sec. 3.4). Five halvings on, the rest is filled at once by means that fade with
+the distance (Shepard 1968), as each level more costs compilation.
 """
 
 import functools
@@ -15,6 +16,8 @@ from jaxtyping import Float, Inexact
 from d2f_jax.types import Extent, Scalar
 
 _SMALLEST = 1e-12  # weights below are no knowledge
+_LEVELS = 5  # halvings until the rest is filled at once; of all sizes alike, as some share canvases
+_FADING = 4.0  # power of the distance with which known places count less
 _SMALL = 256  # longer side of planes that are halved and doubled by matrices [px]
 
 
@@ -35,15 +38,24 @@ def push_pull(
       Planes of weight 1: as they were where `weight` is 1, elsewhere topped up with the mean of the
       nearest known surroundings, the wider the farther away they are. All zero if nothing is known.
     """
+    return _filled(planes, weight, extent, _LEVELS)
+
+
+def _filled(planes: Array, weight: Array, extent: Extent | None, levels: int) -> Array:
     height, width = weight.shape[-2:]
-    if max(height, width) == 1:
-        return planes / jnp.maximum(weight, _SMALLEST)[..., None, :, :]
+    if levels == 0:
+        rows, columns = extent or (height, width)
+        near = functools.partial(
+            _product, _nearness(height, rows), columns=_nearness(width, columns)
+        )
+        filled = near(planes) / jnp.maximum(near(weight), _SMALLEST**2)[..., None, :, :]
+        return planes + (1 - weight)[..., None, :, :] * filled
     coarse_weight = halve(weight, extent)
     # One known pixel of the four is enough to know their mean.
     gain = jnp.minimum(1.0, 4 * coarse_weight) / jnp.maximum(coarse_weight, _SMALLEST)
     coarse_extent = extent and ((extent[0] + 1) // 2, (extent[1] + 1) // 2)
     coarse = halve(planes, extent) * gain[..., None, :, :]
-    coarse = push_pull(coarse, coarse_weight * gain, coarse_extent)
+    coarse = _filled(coarse, coarse_weight * gain, coarse_extent, levels - 1)
     filled = double(coarse, (height, width), coarse_extent)
     return planes + (1 - weight)[..., None, :, :] * filled
 
@@ -124,6 +136,13 @@ def _doubling(size: int, count: int, end: Scalar) -> Array:
     nearest = jnp.arange(size) // 2
     next_ = jnp.clip(nearest + jnp.where(jnp.arange(size) % 2, 1, -1), 0, end - 1)
     return 0.75 * _one_hot(jnp.minimum(nearest, end - 1), count) + 0.25 * _one_hot(next_, count)
+
+
+def _nearness(count: int, end: Scalar) -> Array:
+    """Matrix that adds up `count` values, of which `end` count, fading with their distance."""
+    place = jnp.arange(count)
+    near = (1.0 + jnp.abs(place[:, None] - place[None, :])) ** -_FADING
+    return jnp.where(place < end, near, 0.0)
 
 
 def _one_hot(places: Array, count: int) -> Array:

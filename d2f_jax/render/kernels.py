@@ -150,10 +150,10 @@ class Aperture(Protocol):
 
     The lens is seen from behind the camera, `u` to the right and `v` downwards; the rim of a full
     circle is at distance 1. `softness` is the width of a pixel of the picture in these units: an
-    edge should rise over that width, so that small kernels are antialiased. Any hashable callable
-    of this form is an aperture; the kernel is normalised afterwards, so no opening changes the
-    brightness. The openings of this module are pytrees: their numbers may be traced, and others
-    compile nothing anew.
+    edge should rise over that width, so that small kernels are antialiased. What lies outside of
+    [-1, 1] is cut off. Any hashable callable of this form is an aperture; the kernel is normalised
+    afterwards, so no opening changes the brightness. The openings of this module are pytrees: their
+    numbers may be traced, and others compile nothing anew.
     """
 
     def __call__(
@@ -261,7 +261,7 @@ class Vignetted:
 
 @jax.tree_util.register_pytree_node_class
 class Picture:
-    """A grey picture as an opening, bright is open; its shorter side spans the circle."""
+    """A grey picture as an opening, bright is open; its longer side spans the circle."""
 
     def __init__(self, picture: Float[np.ndarray, "h w"]):
         picture = np.asarray(picture, np.float32)
@@ -286,7 +286,7 @@ class Picture:
     def __call__(self, u: Array, v: Array, softness: Array) -> Array:
         """Transmission at points of the lens."""
         height, width = self._plane.shape
-        half = min(height, width) / 2
+        half = max(height, width) / 2
         total = jnp.zeros_like(u)
         steps = np.array([-3, -1, 1, 3]) / 8  # sixteen points of a pixel
         for dy in steps:

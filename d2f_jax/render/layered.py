@@ -10,6 +10,7 @@ from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped
 
@@ -19,6 +20,7 @@ from d2f_jax.render.tiles import over_tiles
 from d2f_jax.types import Extent, Kernels, LayerOrder, Padding
 
 _EPSILON = 1e-10  # of the released code's divisions
+_KEPT = 2**28  # most bytes of spectra that are kept for the next call
 
 
 def layered_render(
@@ -63,7 +65,8 @@ def layered_render(
     """
     kernels = _checked(image, None, defocus, kernels, order, layer_batch, tile)
     options = {"padding": padding, "layer_batch": layer_batch, "tile": tile, "order": order}
-    return _layered_render(image, defocus, kernels, sharpness, **options)
+    bank = _bank(kernels, (image, defocus), tile)
+    return _layered_render(image, defocus, bank, sharpness, **options)
 
 
 def weighted_layered_render(
@@ -105,8 +108,9 @@ def weighted_layered_render(
     """
     kernels = _checked(image, weight, defocus, kernels, order, layer_batch, tile)
     options = {"padding": padding, "layer_batch": layer_batch, "tile": tile, "order": order}
+    bank = _bank(kernels, (image, weight, defocus), tile)
     return _weighted_layered_render(
-        image, weight, defocus, kernels, sharpness, extent=extent, **options
+        image, weight, defocus, bank, sharpness, extent=extent, **options
     )
 
 
@@ -114,18 +118,18 @@ _LAYERED_STATIC = ("padding", "layer_batch", "tile", "order")
 
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
-def _layered_render(image, defocus, kernels, sharpness, **options):
+def _layered_render(image, defocus, bank, sharpness, **options):
     def divide(total):
         return total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
 
     planes = _composite(
-        _planes(arrays.scaled(image)), defocus, kernels, sharpness, divide=divide, **options
+        _planes(arrays.scaled(image)), defocus, bank, sharpness, divide=divide, **options
     )
     return arrays.restored(jnp.moveaxis(planes, -3, -1), image.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
-def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **options):
+def _weighted_layered_render(image, weight, defocus, bank, sharpness, **options):
     def divide(total):
         # Both sums of Eq. 9 share one denominator (the masks), which the ratio of Eq. 15 cancels.
         radiance, arrived = total[..., :3, :, :], total[..., 3:-1, :, :]
@@ -134,21 +138,28 @@ def _weighted_layered_render(image, weight, defocus, kernels, sharpness, **optio
     dtype = image.dtype
     image, weight = arrays.scaled(image), arrays.raised(weight)
     planes = _planes(weight * image, weight)
-    planes = _composite(planes, defocus, kernels, sharpness, divide=divide, **options)
+    planes = _composite(planes, defocus, bank, sharpness, divide=divide, **options)
     return arrays.restored(jnp.moveaxis(planes, -3, -1), dtype)
+
+
+class _Bank(NamedTuple):
+    """Kernels, and what was made of them before."""
+
+    kernels: Array  # n k k
+    spectra: Array | None  # n-1 p q, of all but the first, on the grid of a piece
 
 
 class _Layers(NamedTuple):
     """Layers that one loop runs over, front to back: the defocus of each and its kernel."""
 
     centres: Array  # n
-    kernels: Array  # n k k
+    kernels: Array  # n k k, or the spectra n p q
 
 
 def _composite(
     planes,
     defocus,
-    kernels,
+    bank,
     sharpness,
     *,
     divide,
@@ -164,7 +175,7 @@ def _composite(
     layer by layer, the blurred mask. `divide` takes the sums of all planes.
     """
     height, width = defocus.shape[-2:]
-    radius = kernels.shape[-1] // 2
+    radius = bank.kernels.shape[-1] // 2
     planes = [convolution.pad(array, radius, padding, extent) for array in planes]
     # Beyond the border the planes decide; the map only needs a value there.
     defocus = convolution.pad(
@@ -174,26 +185,26 @@ def _composite(
     def lay(*arrays):
         *planes, defocus, _ = arrays
         planes = jnp.concatenate(planes, axis=-3)  # only now: together they are large
-        return divide(_lay(kernels, sharpness, layer_batch, order, planes, defocus))
+        return divide(_lay(bank, sharpness, layer_batch, order, planes, defocus))
 
-    if tile is None or tile >= max(height, width):
+    if not _is_tiled(tile, (height, width)):
         return lay(*planes, defocus, None)
     return over_tiles(
         lay, (*planes, defocus), size=(height, width), margin=radius, tile=tile, overlap=0
     )
 
 
-def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
+def _lay(bank, sharpness, layer_batch, order, planes, defocus):
     """Lays the layers of a picture, or of a tile of one, that is padded by the kernels' radius."""
     channels, height, width = planes.shape[-3:]
-    radius = kernels.shape[-1] // 2
+    radius = bank.kernels.shape[-1] // 2
     inside = (..., slice(radius, height - radius), slice(radius, width - radius))
     moved = (..., slice(2 * radius, height), slice(2 * radius, width))  # by a kernel's radius
-    grid = (convolution.fast_size(height), convolution.fast_size(width))
+    grid = _grid(height, width)
     # Pairs are arrays of their own: in a loop, each core of a CPU transforms one array at a time.
     pairs = jnp.unstack(convolution.pack(convolution.pad_to(planes, grid)), axis=-3)
     defocus = convolution.pad_to(defocus, grid)
-    steps = len(kernels) - 1
+    steps = len(bank.kernels) - 1
 
     # Eq. 7 with centres i / (n - 1) and half-width 1 / (n - 1) (errata f). Such layers overlap: a
     # pixel is in two. By depth they must not, or a blurred half would cover what is in focus.
@@ -204,7 +215,9 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
 
     def blurred_layer(centre, kernel):  # Eqs. 6 and 8
         cover = mask(centre)
-        spectrum = convolution.kernel_spectrum(kernel, grid)
+        spectrum = kernel
+        if bank.spectra is None:
+            spectrum = convolution.kernel_spectrum(kernel, grid)
         blurred = [convolution.convolve_packed(_dim(x, cover), spectrum)[moved] for x in pairs]
         return blurred, cover[inside] if order == "printed" else blurred[ones].imag
 
@@ -232,15 +245,19 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
             return chunk(carry, layers)[0]
         # A layer at infinity has an empty mask: it fills the last chunk and adds nothing.
         missing = -count % size
-        centres = jnp.pad(layers.centres, (0, missing), constant_values=jnp.inf)
-        kernels = jnp.pad(layers.kernels, ((0, missing), (0, 0), (0, 0)))
-        parts = _Layers(centres.reshape(-1, size), kernels.reshape(-1, size, *kernels.shape[1:]))
+        if missing:
+            centres = jnp.pad(layers.centres, (0, missing), constant_values=jnp.inf)
+            kernels = jnp.pad(layers.kernels, ((0, missing), (0, 0), (0, 0)))
+            layers = _Layers(centres, kernels)
+        parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), layers)
         return jax.lax.scan(chunk, carry, parts)[0]
 
     sharp_mask = mask(jnp.zeros((), defocus.dtype))[inside]
     sharp = ([_dim(pair[inside], sharp_mask) for pair in pairs], sharp_mask)  # needs no transform
     centres = jnp.arange(1, steps + 1, dtype=defocus.dtype) / steps
-    kernels = kernels[1:].astype(defocus.dtype)
+    kernels = bank.spectra
+    if kernels is None:
+        kernels = bank.kernels[1:].astype(defocus.dtype)
     carry = (jax.tree.map(jnp.zeros_like, sharp[0]), jnp.ones_like(sharp_mask))
     if order != "released":  # the most blurred, or the nearest, in front
         carry = put_blurred(carry, _Layers(centres[::-1], kernels[::-1]))
@@ -250,6 +267,42 @@ def _lay(kernels, sharpness, layer_batch, order, planes, defocus):
     elif order == "depth":  # the map falls on below 0
         carry = put_blurred(carry, _Layers(-centres, kernels))
     return convolution.unpack(jnp.stack(carry[0], axis=-3), channels)
+
+
+def _is_tiled(tile, size):
+    """Whether a picture is rendered in tiles of a side."""
+    return tile is not None and tile < max(size)
+
+
+def _grid(height: int, width: int) -> tuple[int, int]:
+    """Size of the transforms of a padded picture."""
+    return convolution.fast_size(height), convolution.fast_size(width)
+
+
+def _bank(kernels, pictures, tile) -> _Bank:
+    """The bank with its spectra, if it and the pictures are concrete and they are not too large.
+
+    Under a trace they would be constants of the program.
+    """
+    bank = _Bank(jnp.asarray(kernels), None)
+    traced = any(isinstance(picture, jax.core.Tracer) for picture in pictures)
+    if traced or not isinstance(kernels, np.ndarray):
+        return bank
+    size, radius = pictures[-1].shape[-2:], kernels.shape[-1] // 2
+    piece = (tile, tile) if _is_tiled(tile, size) else size
+    grid = _grid(*(side + 2 * radius for side in piece))
+    dtype = arrays.raised(pictures[-1][..., :0, :0]).dtype
+    if (len(kernels) - 1) * grid[0] * grid[1] * 2 * dtype.itemsize > _KEPT:
+        return bank
+    return bank._replace(
+        spectra=_spectra(kernels.tobytes(), kernels.shape, kernels.dtype, grid, dtype)
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _spectra(data: bytes, shape: tuple[int, ...], dtype, grid, to) -> Array:
+    kernels = np.frombuffer(data, dtype).reshape(shape)[1:].astype(to)
+    return jax.jit(functools.partial(convolution.kernel_spectrum, size=grid))(kernels)
 
 
 def _dim(packed: Array, factor: Array) -> Array:
@@ -263,7 +316,7 @@ def _planes(*images: Array) -> list[Array]:
     return [jnp.moveaxis(arrays.raised(image), -1, -3) for image in (*images, ones)]
 
 
-def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Array:
+def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Kernels:
     """Refuses shapes and options that cannot be meant; returns the kernels to use."""
     arrays.check_picture(image, defocus, "defocus")
     if weight is not None:
@@ -278,7 +331,7 @@ def _checked(image, weight, defocus, kernels, order, layer_batch, tile) -> Array
     for name, value in (("layer_batch", layer_batch), ("tile", tile)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is None or at least 1, got {value}")
-    kernels = jnp.asarray(kept_bank() if kernels is None else kernels)
+    kernels = kept_bank() if kernels is None else kernels
     n, height, width = kernels.shape
     if n < 2 or height != width or height % 2 == 0:
         raise ValueError(f"kernels must be 'n k k' with n >= 2 and k odd, got {(n, height, width)}")

@@ -16,6 +16,7 @@ Layers are numbered by a signed index, 0 in focus.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
 from d2f_jax.render.tiles import over_tiles
 from d2f_jax.types import Extent
 
+_DIRECT = (2, 3)  # radii up to which layers share a kernel that needs no transforms [px]
 _CONNECTED = 4  # layers that may belong to one surface at a place; more is a step in depth
 _TILE_OVERLAP = 32  # pixels
 _RING = 2  # pixels of a level around the picture, for the interpolation to the next level
@@ -128,7 +130,7 @@ def blur_layers(
     ones = jnp.ones_like(radiance[..., :1, :, :])
     found, dimmed = _find_lights(radiance, coc_radius, layer) if levels else (None, radiance)
     scene = _Scene(
-        convolution.pack(jnp.concatenate([dimmed, ones], axis=-3)),  # red, blue; green, coverage
+        jnp.concatenate([dimmed, ones], axis=-3),
         layer,
         _surface_reach(layer, coc_radius),
         size,
@@ -164,7 +166,7 @@ def blur_layers(
             layers,
         )
         far_free.append(free)
-    light = convolution.unpack(laid.light, 3)
+    light = laid.light
     if found is not None:
 
         def with_lights():
@@ -212,7 +214,7 @@ def _discs(found, free, radii, margin, aperture):
 class _Scene(NamedTuple):
     """What the layers are cut from, extended by the margin of a level."""
 
-    planes: Array  # ... 2 p q, light and a plane of ones, packed to complex pairs
+    planes: Array  # ... 4 p q, light and a plane of ones
     layer: Array  # ... p q, fractional signed index
     reach: Array  # ... p q, how many layers behind it a pixel's own surface may go on
     extent: Extent | None  # where the picture with its margin ends, in pixels of the level
@@ -221,7 +223,7 @@ class _Scene(NamedTuple):
 class _Laid(NamedTuple):
     """The composition so far, near to far, with a ring around the picture."""
 
-    light: Array  # ... 2 h w, packed like the planes
+    light: Array  # ... 3 h w
     covered: Array  # ... h w, share of the lens that is taken
     before: tuple[Array, ...]  # ... h w each, `covered` as it was 1, 2, ... layers ago
 
@@ -229,8 +231,8 @@ class _Laid(NamedTuple):
 def _nothing(batch, size, like):
     """An empty composition of a picture of some size."""
     whole = (*batch, size[0] + 2 * _RING, size[1] + 2 * _RING)
-    covered = jnp.zeros(whole, like.real.dtype)
-    light = jnp.zeros((*batch, 2, *whole[-2:]), like.dtype)
+    covered = jnp.zeros(whole, like.dtype)
+    light = jnp.zeros((*batch, 3, *whole[-2:]), like.dtype)
     return _Laid(light, covered, (covered,) * _CONNECTED)
 
 
@@ -240,11 +242,11 @@ def _lay(laid, layer):
     Returns:
       The composition, and how much of the layer's light passes.
     """
-    coverage = jnp.clip(layer[..., 1, :, :].imag, 0.0, 1.0)
+    coverage = jnp.clip(layer[..., 3, :, :], 0.0, 1.0)
     # Seen through what separate surfaces leave free, and not more than there is left.
     share = jnp.minimum(coverage * (1 - laid.before[-1]), 1 - laid.covered)
     free = share / jnp.maximum(coverage, _NOTHING)
-    light = laid.light + free[..., None, :, :] * layer
+    light = laid.light + free[..., None, :, :] * layer[..., :3, :, :]
     return _Laid(light, laid.covered + share, (laid.covered, *laid.before[:-1])), free
 
 
@@ -262,16 +264,23 @@ def _finer(planes, halvings, fewer, *, sizes):
 
 
 def _blurred_layers(scene, indices, radii, halvings, aperture, batch):
-    """Blurs the layers of a level, `n ... 2 h w`; empty ones cost a look."""
-    one = functools.partial(_blurred_layer, scene, halvings=halvings, aperture=aperture)
-    steps = _steps(indices, radii)
-    shape = jax.eval_shape(one, *(step[0] for step in steps))
+    """Blurs the layers of a level, `n ... 4 h w`; empty ones cost a look."""
+    one = functools.partial(
+        _blurred,
+        extent=scene.extent,
+        halvings=halvings,
+        aperture=aperture,
+        widest=math.ceil(float(np.max(radii[np.abs(indices)])) / 2**halvings),
+    )
 
     def blurred(step):
-        present = jnp.any(_membership(scene.layer, step[0]) > 0)
+        index, radius = step
+        layer = _cut_out(scene, index, halvings)
+        shape = jax.eval_shape(one, layer, radius)
         nothing = jnp.zeros(shape.shape, shape.dtype)
-        return jax.lax.cond(present, one, lambda *_: nothing, *step)
+        return jax.lax.cond(_is_there(layer), one, lambda *_: nothing, layer, radius)
 
+    steps = _steps(indices, radii)
     return jax.lax.map(jax.checkpoint(blurred), steps, batch_size=batch if batch > 1 else None)
 
 
@@ -283,14 +292,21 @@ def _lay_fine(scene, laid, radii, aperture, batch):
     index = np.arange(len(radii) - 1, -len(radii) - missing, -1)
     steps = (*_steps(index, np.append(radii, np.zeros(missing, radii.dtype))), index > -len(radii))
     chunks = jax.tree.map(lambda x: jnp.asarray(x).reshape(-1, batch), steps)
-    one = functools.partial(_blurred_layer, scene, halvings=0, aperture=aperture)
+    one = functools.partial(
+        _blurred,
+        extent=scene.extent,
+        halvings=0,
+        aperture=aperture,
+        widest=math.ceil(float(radii[-1])),
+        directly=batch == 1,  # layers that are blurred together are blurred in one way
+    )
 
-    def lay(laid, index, radius, exists):
+    def lay(laid, layers, radius, exists):
         if batch == 1:
-            return _lay(laid, one(index[0], radius[0]))[0]
-        layers = jax.vmap(one)(index, radius)
+            return _lay(laid, one(jax.tree.map(lambda x: x[0], layers), radius[0]))[0]
+        blurred = jax.vmap(one)(layers, radius)
         for place in range(batch):
-            now, _ = _lay(laid, layers[place])
+            now, _ = _lay(laid, blurred[place])
             laid = jax.tree.map(functools.partial(jnp.where, exists[place]), now, laid)
         return laid
 
@@ -300,10 +316,10 @@ def _lay_fine(scene, laid, radii, aperture, batch):
         return laid
 
     def step(laid, chunk):
-        index, _, exists = chunk
-        cover = jax.vmap(functools.partial(_membership, scene.layer))(index)
-        present = exists & jnp.any(cover.reshape(batch, -1) > 0, -1)
-        return jax.lax.cond(jnp.any(present), lay, skip, laid, *chunk), None
+        index, radius, exists = chunk
+        layers = jax.vmap(functools.partial(_cut_out, scene, halvings=0))(index)
+        present = jnp.any(exists & jax.vmap(_is_there)(layers))
+        return jax.lax.cond(present, lay, skip, laid, layers, radius, exists), None
 
     return jax.lax.scan(jax.checkpoint(step), laid, chunks)[0]
 
@@ -314,29 +330,52 @@ def _steps(indices, radii):
     return jnp.asarray(index), jnp.asarray(np.sign(index) * radii[np.abs(indices)])
 
 
-def _blurred_layer(scene, index, radius, *, halvings, aperture):
-    """Cuts out one layer, completes it under nearer surfaces and blurs it: `... 2 h w`."""
+class _Layer(NamedTuple):
+    """What belongs to one layer, at the size of its level."""
+
+    planes: Array  # ... 4 p q, multiplied by the share of each pixel that belongs to it
+    known: Array  # ... p q, where it is known how much that is; elsewhere something is in front
+
+
+def _cut_out(scene, index, halvings):
+    """Cuts out one layer."""
     cover = _membership(scene.layer, index)
     # Whatever is farther, or goes on behind as the same surface, is known not to hide this layer.
     known = jnp.clip(index + 1 + scene.reach - scene.layer, 0.0, 1.0)
     planes = cover[..., None, :, :] * scene.planes
     for _ in range(halvings):
         planes, known = halve(planes), halve(known)
-    planes = push_pull(planes, known, scene.extent)
+    return _Layer(planes, known)
 
-    def blurred(planes):
-        height, width = planes.shape[-2:]
-        fast = (convolution.fast_size(height), convolution.fast_size(width))
-        spectrum = jnp.fft.fft2(lens_kernel(aperture, radius / 2**halvings, fast))
-        planes = convolution.convolve_packed(convolution.pad_to(planes, fast), spectrum)
-        return planes[..., :height, :width]
+
+def _is_there(layer):
+    """Whether anything belongs to a layer."""
+    return jnp.any(layer.planes[..., 3, :, :] > 0)
+
+
+def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=False):
+    """Completes one layer under nearer surfaces and blurs it: `... 4 h w`.
+
+    `widest` is the largest radius of the level in its own pixels; layers at full size may be in
+    focus, or blurred `directly` where that is faster.
+    """
+    planes = push_pull(layer.planes, layer.known, extent)
+    radius = radius / 2**halvings
+    edge = ladder.margin(halvings) - _RING
+
+    def blurred(planes, reach):
+        side = 2 * (reach + 1) + 1 if reach == widest else 2 * reach + 1
+        kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
+        cut = slice(edge - side // 2, -(edge - side // 2))
+        return convolution.convolve_valid(planes[..., cut, cut], kernel)
 
     if halvings:
-        planes = blurred(planes)
-    else:  # one of them is in focus
-        planes = jax.lax.cond(radius == 0, lambda planes: planes, blurred, planes)
-    edge = ladder.margin(halvings) - _RING
-    return planes[..., edge:-edge, edge:-edge]
+        return blurred(planes, widest)
+    reaches = [0, *(_DIRECT if directly else ()), widest]
+    ways = [functools.partial(blurred, reach=reach) for reach in reaches]
+    which = jnp.searchsorted(jnp.asarray(reaches, radius.dtype), jnp.abs(radius))
+    ways[0] = lambda planes: planes[..., edge:-edge, edge:-edge]
+    return jax.lax.switch(which, ways, planes)
 
 
 def _layer_of(coc_radius: Array, radii: np.ndarray) -> Array:

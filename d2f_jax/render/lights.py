@@ -123,7 +123,9 @@ def discs(
             ]
             passes = (1 - (step - first)) * layers[0] + (step - first) * layers[1]
             kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
-            return colour[:, None, None] * (kernel * passes[0])[None]
+            # A disc of its own: XLA would make it again for each colour.
+            shape = jax.lax.optimization_barrier(kernel * passes[0])
+            return colour[:, None, None] * shape[None]
 
         corner, shape = (jnp.zeros_like(row), row, column), (3, side, side)
         added = jax.lax.cond(jnp.any(colour > 0), disc, lambda: jnp.zeros(shape, free.dtype))

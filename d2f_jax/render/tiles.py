@@ -1,4 +1,7 @@
-"""Runs a function over a large picture in overlapping windows, to bound memory (`... h w`)."""
+"""Runs a function over a large picture in overlapping windows, to bound memory (`... h w`).
+
+How large they are for a picture is decided in `d2f_jax.budget`.
+"""
 
 from collections.abc import Callable
 

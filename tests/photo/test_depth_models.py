@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from d2f_jax import cli
+from d2f_jax import cli, extras
 from d2f_jax.photo import depth_io, depth_models, image_io, map_sources
 from d2f_jax.photo.settings import MapSettings
 from tests.fakes import make_picture, save_bright_is_near
@@ -149,7 +149,7 @@ def test_a_network_of_another_size(hub, capsys):
 def test_without_the_library(hub, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert depth_of_a() == 2
-    assert "needs huggingface_hub: pip install '.[depth]'" in capsys.readouterr().err
+    assert f"needs huggingface_hub: {extras.hint('depth')}" in capsys.readouterr().err
 
 
 def test_unknown_names_are_refused_with_the_known_ones(hub, capsys):

@@ -108,6 +108,14 @@ def test_the_most_blur_is_told_in_the_units_of_the_user(lens, photo, way):
             develop_with(blur._replace(amount=most + 1))
 
 
+def test_a_point_without_its_second_number_is_no_blur(lens, photo):
+    """`--focus 375` in place of `375,330`: a value far outside of the map, and of the network's."""
+    with pytest.raises(ValueError, match="sharp at a focus of 375: the map's values are 0 to 1"):
+        develop.through_lens(photo, make_disparity(), focus=375.0)
+    with pytest.raises(ValueError, match="a focus of 375: the network's map has values from 0"):
+        develop.through_d2f(FakeD2F(), photo, focus=375.0)
+
+
 def test_too_much_for_the_picture_by_a_real_lens(lens, photo):
     real = develop.RealLens(focal_length=200.0, f_number=1.0, sensor=36.0)
     with pytest.raises(ValueError, match=r"this lens blurs by \d+ px.*give a greater --f-number"):
@@ -129,7 +137,7 @@ def test_too_much_for_the_picture_by_a_real_lens(lens, photo):
 def test_a_focus_at_which_nothing_is_gets_a_notice(lens, photo, monkeypatch, way, focus, notice):
     disparity = np.zeros((64, 80), np.float32)
     disparity[:, 40:] = 1
-    blur = Blur(20, in_pixels=True)
+    blur = Blur(5, in_pixels=True)
     if way == "lens":
         done = develop.through_lens(photo, disparity, focus=focus, blur=blur)
     else:

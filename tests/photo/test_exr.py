@@ -33,8 +33,8 @@ def test_bad_files_are_refused_in_one_line(tmp_path):
 
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
-    with pytest.raises(ValueError, match=r"needs OpenEXR: pip install '\.\[exr\]'"):
+    with pytest.raises(ValueError, match=r"needs OpenEXR: .*pip install '\.\[exr\]'"):
         exr.read(tmp_path / "a.exr", max_pixels=1)
-    with pytest.raises(ValueError, match=r"needs OpenEXR: pip install '\.\[exr\]'"):
+    with pytest.raises(ValueError, match=r"needs OpenEXR: .*pip install '\.\[exr\]'"):
         exr.write(tmp_path / "a.exr", {"R": PLANE})
     assert list(tmp_path.iterdir()) == []

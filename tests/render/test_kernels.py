@@ -115,6 +115,8 @@ def test_senseless_sizes_are_refused(call):
         kernels.Squeeze(ratio=0.5),
         kernels.Vignetted(shift=(0.7, 0.0)),
         kernels.Picture(np.tri(16, dtype=np.float32)),
+        kernels.Picture(np.ones((4, 24), np.float32)),
+        kernels.Picture(np.ones((24, 4), np.float32)),
     ],
 )
 def test_lens_kernels_keep_energy_and_turn_in_front_of_the_focus(aperture):
@@ -123,6 +125,8 @@ def test_lens_kernels_keep_energy_and_turn_in_front_of_the_focus(aperture):
         near = np.fft.fftshift(kernels.lens_kernel(aperture, radius, (33, 33)))
         np.testing.assert_allclose(far.sum(), 1, atol=EXACT * 10)
         assert far.min() >= 0
+        reach = np.abs(np.argwhere(far > 1e-6) - 16).max()
+        assert reach <= np.ceil(radius)  # what is drawn of an opening holds all of it
         np.testing.assert_allclose(near, far[::-1, ::-1], atol=EXACT)
     np.testing.assert_array_equal(kernels.lens_kernel(aperture, 0.0, (8, 8)).ravel()[:2], [1, 0])
 

@@ -26,6 +26,22 @@ def scene(height=24, width=31, batch=(), seed=0, channels=3):
     )
 
 
+def test_spectra_are_kept_for_the_next_call_and_change_nothing(monkeypatch):
+    """Of a bank on the host, unless they are large or the pictures are traced."""
+    image, weight, defocus = scene()
+    bank = np.asarray(SMALL)
+    layered._spectra.cache_clear()
+    kept = [render.weighted_layered_render(image, weight, defocus, kernels=bank) for _ in range(2)]
+    assert layered._spectra.cache_info()[:2] == (1, 1)  # hits, misses
+    monkeypatch.setattr(layered, "_KEPT", 0)
+    other = render.weighted_layered_render(image, weight, defocus, kernels=bank)
+    traced = jax.jit(lambda x: render.weighted_layered_render(x, weight, defocus, kernels=bank))
+    on_device = render.weighted_layered_render(image, weight, defocus, kernels=SMALL)
+    for result in (kept[1], other, traced(image), on_device):
+        np.testing.assert_allclose(result, kept[0], atol=EXACT)
+    assert layered._spectra.cache_info()[:2] == (1, 1)
+
+
 def layered_reference(image, defocus, bank, order="released", sharpness=100.0, padding="reflect"):
     """Eqs. 6-9 as a plain loop with direct convolutions; `order` as in `layered_render`."""
     steps = len(bank) - 1

@@ -126,7 +126,7 @@ def test_the_command_writes_scores(tmp_path, monkeypatch, capsys):
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     assert evaluate.main([str(tmp_path / "no.safetensors"), "--limit", "1"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("evaluate: ")
+    assert error.startswith("error: ")
     assert error.count("\n") == 1
     monkeypatch.setattr(pipeline, "load", lambda path: Sharp())
     assert evaluate.main(["w", "--data", str(tmp_path)]) == 2

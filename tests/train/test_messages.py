@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import tyro
 
+from d2f_jax import extras
 from d2f_jax.training.losses import LossWeights
 from train import evaluate, export, held_out, messages, plot, stage2
 from train.config import STAGE1, STAGE2
@@ -26,7 +27,7 @@ def closing(config, preset, workdir="runs/first", stage="stage1"):
         name, command = line.split(":", 1)
         assert name in ("curves", "weights", "score", "stage 2")
         python, module_flag, module, *words = shlex.split(command)
-        assert (python, module_flag) == ("python", "-m")
+        assert (python, module_flag) == (extras.python(), "-m")
         if module == "train.stage2":
             default = stage2.Arguments(
                 stage1=tyro.MISSING, workdir=tyro.MISSING, config=STAGE2[words[0]]

@@ -70,5 +70,5 @@ def make_loader(
         chain = chain[: len(chain) // step * step] if epochs is not None else chain
         chain = chain.slice(slice(process_index, None, process_count))
     chain = chain.batch(batch_size, drop_remainder=process_count > 1)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     return chain.to_iter_dataset(options)
