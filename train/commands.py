@@ -67,6 +67,22 @@ def parse(arguments: type[T], words: Sequence[str] | None = None, **options: Any
         raise ValueError(cli.unboxed(errors.getvalue(), program)) from None
 
 
+def check(config: TrainConfig) -> None:
+    """Refuses settings that cannot be meant.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    for name in ("steps", "save_every", "log_every", "keep"):
+        if (value := getattr(config, name)) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: give 1 or more")
+    if config.vgg is not None and not config.loss.perceptual:
+        raise ValueError(
+            f"--vgg {config.vgg}: the perceptual loss, which it is for, has weight 0; give it one "
+            "with --loss.perceptual"
+        )
+
+
 def rest() -> list[str]:
     """The arguments behind the preset."""
     return sys.argv[2:]

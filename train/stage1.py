@@ -237,6 +237,7 @@ def main() -> None:
         preset, config = commands.take_preset(STAGE1)
         default = Arguments(workdir=tyro.MISSING, config=config)
         arguments = commands.parse(Arguments, commands.rest(), default=default)
+        commands.check(arguments.config)
         commands.join_hosts(arguments.config.hosts)
         run(arguments.config, arguments.workdir, preset=preset)
 

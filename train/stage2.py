@@ -120,6 +120,7 @@ def main() -> None:
         _, config = commands.take_preset(STAGE2)
         default = Arguments(stage1=tyro.MISSING, workdir=tyro.MISSING, config=config)
         arguments = commands.parse(Arguments, commands.rest(), default=default)
+        commands.check(arguments.config)
         commands.join_hosts(arguments.config.hosts)
         run(arguments.config, arguments.stage1, arguments.workdir)
 

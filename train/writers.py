@@ -45,6 +45,7 @@ class Writers:
         self._task = self._bar.add_task("", total=steps, completed=step, known="")
         self._bar.start()
         self._last = (step, time.monotonic())
+        self._compiled = False
 
     def step(self, step: int) -> None:
         """Moves the progress bar."""
@@ -65,6 +66,7 @@ class Writers:
         self._bar.update(self._task, known=f"loss {values['loss']:.4f}  {speed:.1f} images/s  ")
         if not self._console.is_terminal or "val_psnr" in values:
             self.say(self._line(step, values, speed))
+        self._compiled = True
         line = {"step": step, **values, "images_per_second": round(speed, 2)}
         self._metrics.write(json.dumps(line) + "\n")
         self._metrics.flush()
@@ -94,8 +96,10 @@ class Writers:
         if "val_psnr" in values:
             parts.append(f"validation {values['val_psnr']:.2f} dB")
         if speed:
+            parts.append(f"{speed:.1f} images/s")
+        if speed and self._compiled:  # the first steps wait for the compiler
             left = (self._steps - step) * self._batch / speed
-            parts += [f"{speed:.1f} images/s", f"{timedelta(seconds=round(left))} left"]
+            parts.append(f"{timedelta(seconds=round(left))} left")
         return "  ".join(parts)
 
     def close(self) -> None:

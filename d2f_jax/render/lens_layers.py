@@ -364,9 +364,9 @@ def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=Fals
     edge = ladder.margin(halvings) - _RING
 
     def blurred(planes, reach):
-        side = 2 * (reach + 1) + 1 if reach == widest else 2 * reach + 1
+        side = 2 * reach + 1
         kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
-        cut = slice(edge - side // 2, -(edge - side // 2))
+        cut = slice(edge - reach, reach - edge)
         return convolution.convolve_valid(planes[..., cut, cut], kernel)
 
     if halvings:

@@ -1,0 +1,47 @@
+"""Mistakes in the words of the training commands are one line that names the option."""
+
+import sys
+
+import pytest
+
+from train import ablate, commands, evaluate, export, plot, stage1, stage2
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "line"),
+    [
+        (stage1.main, ["smoke", "--workdir", "w", "--steps", "ten"], "--steps ten: give a whole"),
+        (stage1.main, ["smoke", "--workdir", "w", "--steps", "0"], "--steps 0: give 1 or more"),
+        (stage1.main, ["smoke", "--workdir", "w", "--save-every", "0"], "--save-every 0: give 1"),
+        (stage1.main, ["smoke", "--workdir", "w", "--vgg", "v.pth"], "--vgg v.pth: the percep"),
+        (stage1.main, ["smoke", "--workdir", "w", "--stpes", "3"], "did you mean --steps?"),
+        (stage1.main, ["smoke"], "Missing from python -m train.x: --workdir PATH"),
+        (stage1.main, ["smok"], "no preset 'smok'"),
+        (stage2.main, ["smoke", "--workdir", "w"], "Missing from python -m train.x: --stage1 PATH"),
+        (ablate.main, ["table99", "--workdir", "w"], "invalid choice 'table99'"),
+        (export.main, [], "Missing from python -m train.x"),
+        (plot.main, ["none"], "none: no such folder"),
+        (evaluate.main, ["--split", "foo"], "invalid choice 'foo' for argument '--split'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, main, words, line):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train/x.py", *words])
+    try:
+        code = main()
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("error: ")
+    assert line in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_printed_and_no_error(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train/plot.py", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        commands.parse(plot.Arguments)
+    assert stop.value.code == 0
+    assert "usage: python -m train.plot" in capsys.readouterr().out
