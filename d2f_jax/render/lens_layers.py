@@ -26,13 +26,12 @@ from jax import Array
 from jaxtyping import Float
 
 from d2f_jax.render import convolution, ladder, lights
-from d2f_jax.render.inpaint import double, halve, local_maximum, push_pull
+from d2f_jax.render.inpaint import double, halve, push_pull
 from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
 from d2f_jax.render.tiles import over_tiles
 from d2f_jax.types import Extent
 
 _DIRECT = (2, 3)  # radii up to which layers share a kernel that needs no transforms [px]
-_CONNECTED = 4  # layers that may belong to one surface at a place; more is a step in depth
 _TILE_OVERLAP = 32  # pixels
 _RING = 2  # pixels of a level around the picture, for the interpolation to the next level
 _NOTHING = 1e-6  # coverage below is none
@@ -124,7 +123,7 @@ def blur_layers(
     """
     radii = np.asarray(ladder.radii(levels), coc_radius.dtype)
     margin = ladder.canvas_margin(levels)
-    layer = _layer_of(coc_radius, radii)
+    layer = ladder.layer_of(coc_radius, radii)
     batch, (height, width) = layer.shape[:-2], (n - 2 * margin for n in layer.shape[-2:])
     sizes = [(-(-height // 2**n), -(-width // 2**n)) for n in range(ladder.halvings(levels) + 1)]
     ones = jnp.ones_like(radiance[..., :1, :, :])
@@ -132,7 +131,7 @@ def blur_layers(
     scene = _Scene(
         jnp.concatenate([dimmed, ones], axis=-3),
         layer,
-        _surface_reach(layer, coc_radius),
+        ladder.surface_reach(layer, coc_radius),
         size,
     )
 
@@ -199,7 +198,7 @@ def _find_lights(radiance, coc_radius, layer):
 
 def _discs(found, free, radii, margin, aperture):
     """Light of the discs of `found`, seen through what leaves each coarser layer `free`."""
-    step = jnp.abs(_layer_of(found.radius, radii)) - len(ladder.FINE)
+    step = jnp.abs(ladder.layer_of(found.radius, radii)) - len(ladder.FINE)
     count = free.shape[-3] // 2
     step = jnp.clip(step, 0, count - 1)
     step = jnp.where(found.radius > 0, count - 1 - step, count + step)
@@ -233,7 +232,7 @@ def _nothing(batch, size, like):
     whole = (*batch, size[0] + 2 * _RING, size[1] + 2 * _RING)
     covered = jnp.zeros(whole, like.dtype)
     light = jnp.zeros((*batch, 3, *whole[-2:]), like.dtype)
-    return _Laid(light, covered, (covered,) * _CONNECTED)
+    return _Laid(light, covered, (covered,) * ladder.CONNECTED)
 
 
 def _lay(laid, layer):
@@ -339,7 +338,7 @@ class _Layer(NamedTuple):
 
 def _cut_out(scene, index, halvings):
     """Cuts out one layer."""
-    cover = _membership(scene.layer, index)
+    cover = ladder.membership(scene.layer, index)
     # Whatever is farther, or goes on behind as the same surface, is known not to hide this layer.
     known = jnp.clip(index + 1 + scene.reach - scene.layer, 0.0, 1.0)
     planes = cover[..., None, :, :] * scene.planes
@@ -376,41 +375,6 @@ def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=Fals
     which = jnp.searchsorted(jnp.asarray(reaches, radius.dtype), jnp.abs(radius))
     ways[0] = lambda planes: planes[..., edge:-edge, edge:-edge]
     return jax.lax.switch(which, ways, planes)
-
-
-def _layer_of(coc_radius: Array, radii: np.ndarray) -> Array:
-    """Fractional layer index of a radius, so that the mixture of two discs has the right spread.
-
-    The variance of a disc grows with the square of its radius, so squares are interpolated; at the
-    focus this leaves a smooth function.
-    """
-    steps = jnp.arange(len(radii), dtype=coc_radius.dtype)
-    return jnp.sign(coc_radius) * jnp.interp(coc_radius**2, jnp.asarray(radii) ** 2, steps)
-
-
-def _membership(layer: Array, index: Array) -> Array:
-    """Share of each pixel that belongs to a layer: the two nearest layers share a pixel."""
-    return jnp.maximum(0.0, 1 - jnp.abs(layer - index))
-
-
-def _surface_reach(layer: Array, coc_radius: Array) -> Array:
-    """Layers that the surface of a pixel crosses within the pixel's own circle of confusion.
-
-    The slope is the smaller one of the two sides in each direction, so that a step in depth is not
-    taken for a steep surface.
-    """
-
-    def slope(axis):
-        ahead = jnp.abs(jnp.diff(layer, axis=axis))
-        first = jax.lax.slice_in_dim(ahead, 0, 1, axis=axis)
-        last = jax.lax.slice_in_dim(ahead, ahead.shape[axis] - 1, None, axis=axis)
-        return jnp.minimum(
-            jnp.concatenate([first, ahead], axis), jnp.concatenate([ahead, last], axis)
-        )
-
-    slopes = jnp.maximum(slope(-2), slope(-1))
-    slopes = local_maximum(slopes)  # a pixel next to a step takes the slope of its surface
-    return 1 + jnp.minimum(2 * slopes * jnp.abs(coc_radius), _CONNECTED)
 
 
 def _crop(scene: _Scene, margin: int, halvings: int, sizes: list[tuple[int, int]]) -> _Scene:
