@@ -1,6 +1,5 @@
 """Benchmarks against the PyTorch runtime and the classical peers; see README.md here."""
 
-import sys
 from importlib.util import find_spec
 
 from d2f_jax import extras
@@ -8,7 +7,4 @@ from d2f_jax import extras
 if missing := [name for name in ("matplotlib", "optax", "torch") if find_spec(name) is None]:
     pip = f"{extras.python()} -m pip"
     line = f"benchmarks need {', '.join(missing)}: {pip} install -e '.[train,app]' --group dev"
-    if sys.argv[0] != "-m":  # what Python sets while it looks for the module of a command
-        raise ModuleNotFoundError(line)
-    print(f"benchmarks: {line}", file=sys.stderr)
-    sys.exit(2)
+    extras.end_or_raise(extras.MissingExtraError(line), "benchmarks")

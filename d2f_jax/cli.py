@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import arg
@@ -188,25 +188,41 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise ValueError(_no_command(arguments[0]))
+    return read(
+        Annotated[Bokeh, tyro.conf.subcommand("bokeh")]
+        | Annotated[Depth, tyro.conf.subcommand("depth")]
+        | Annotated[App, tyro.conf.subcommand("app")]
+        | Annotated[Convert, tyro.conf.subcommand("convert")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Doctor, tyro.conf.subcommand("doctor")],
+        arguments,
+        program="d2f",
+        description="Wide-aperture pictures from sharp photographs (Defocus to Focus).",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def read(form: Any, words: Sequence[str] | None, *, program: str, **options: Any) -> Any:
+    """The words of a command line (None: of this process) as `form` has them, by `tyro.cli`.
+
+    Args:
+      form: A dataclass, or a union of them.
+      words: The words.
+      program: What the command is called.
+      **options: What else `tyro.cli` takes.
+
+    Raises:
+      ValueError: saying in one line what is wrong.
+      SystemExit: after printing the help that was asked for.
+    """
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                Annotated[Bokeh, tyro.conf.subcommand("bokeh")]
-                | Annotated[Depth, tyro.conf.subcommand("depth")]
-                | Annotated[App, tyro.conf.subcommand("app")]
-                | Annotated[Convert, tyro.conf.subcommand("convert")]
-                | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-                | Annotated[Doctor, tyro.conf.subcommand("doctor")],
-                prog="d2f",
-                description="Wide-aperture pictures from sharp photographs (Defocus to Focus).",
-                args=arguments,
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
+            return tyro.cli(form, args=words, prog=program, **options)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(unboxed(errors.getvalue(), "d2f")) from None
+        raise ValueError(_unboxed(errors.getvalue(), program)) from None
 
 
 def command() -> int:
@@ -233,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:
         return 0  # the help was printed
     except ValueError as error:
-        print(f"d2f: {in_one_line(str(error))}", file=sys.stderr)
+        print(f"d2f: {_in_one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("d2f: interrupted", file=sys.stderr)
@@ -328,13 +344,13 @@ def _no_command(word: str) -> str:
     return f"no command {word}: there are {', '.join(COMMANDS)}{meant}"
 
 
-def in_one_line(text: str) -> str:
+def _in_one_line(text: str) -> str:
     """Several lines, of which the first may announce the others, as one."""
     lines = [" ".join(line.split()) for line in text.splitlines()]
     return "; ".join(line for line in lines if line).replace(":; ", ": ")
 
 
-def unboxed(text: str, program: str) -> str:
+def _unboxed(text: str, program: str) -> str:
     """Brings tyro's box of several lines to one, without the help of options that it repeats."""
     rows = [row[2:].rstrip("│ ") for row in text.strip("\n").splitlines()[1:-1]]
     rules = [n for n, row in enumerate(rows) if row and not row.strip("─-")] or [len(rows)]

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 EXTRAS = {
     "train": {
@@ -19,6 +20,7 @@ EXTRAS = {
     "depth": {"huggingface-hub": "huggingface_hub", "onnxruntime": "onnxruntime"},
     "app": {"anyio": "anyio", "scipy": "scipy", "starlette": "starlette", "uvicorn": "uvicorn"},
     "exr": {"OpenEXR": "OpenEXR"},
+    "truth": {"mitsuba": "mitsuba", "scikit-image": "skimage", "scipy": "scipy"},
 }
 """The packages that make each extra, and the module that each is imported as."""
 
@@ -56,6 +58,17 @@ def needed(what: str) -> Iterator[None]:
         if extra is None:
             raise
         raise MissingExtraError(f"{what} needs {module}: {hint(extra)}", name=module) from None
+
+
+def end_or_raise(error: MissingExtraError, name: str) -> NoReturn:
+    """For a package of commands: one line and code 2 if it is imported for `python -m`.
+
+    Python sets its first word to -m while it looks for the module; else the error is raised.
+    """
+    if sys.argv[0] != "-m":
+        raise error
+    print(f"{name}: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 def check(extra: str, what: str) -> None:

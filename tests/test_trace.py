@@ -10,6 +10,7 @@ from PIL import Image
 from benchmarks import bench_ground_truth
 from benchmarks.trace import __main__ as command
 from benchmarks.trace import scenes, shapes, suite, textures, tracer
+from d2f_jax import extras
 from d2f_jax.render import kernels
 
 SIZE = (128, 96)
@@ -318,7 +319,9 @@ def test_without_mitsuba_the_extra_is_named(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as left:
         command.main(["fence", "--out", str(tmp_path / "x")])
     assert left.value.code == 2
-    assert "pip install -e '.[truth]'" in capsys.readouterr().err
+    assert f"ray tracing needs mitsuba, scikit-image, scipy: {extras.hint('truth')}\n" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_scene_that_fails_leaves_nothing(monkeypatch, capsys, tmp_path):

@@ -1,14 +1,12 @@
 """What the training commands share: the preset's name, hosts, and errors in one line."""
 
 import contextlib
-import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
-import tyro
 
 from d2f_jax import cli
 from train.config import HostsConfig, TrainConfig, preset
@@ -46,25 +44,8 @@ def take_preset(presets: dict[str, TrainConfig]) -> tuple[str, TrainConfig]:
 
 
 def parse(arguments: type[T], words: Sequence[str] | None = None, **options: Any) -> T:
-    """The words of a command line as the dataclass of a command.
-
-    Args:
-      arguments: The dataclass.
-      words: The words; None for those of this process.
-      options: What else `tyro.cli` takes.
-
-    Raises:
-      ValueError: saying in one line what is wrong.
-      SystemExit: after printing the help that was asked for.
-    """
-    program, errors = f"python -m train.{_module()}", io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(arguments, args=words, prog=program, **options)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(cli.unboxed(errors.getvalue(), program)) from None
+    """The words of a command line as the dataclass of this command, see `cli.read`."""
+    return cli.read(arguments, words, program=f"python -m train.{_module()}", **options)
 
 
 def check(config: TrainConfig) -> None:

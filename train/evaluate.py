@@ -50,17 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; a user's mistake is one line and exit code 2."""
     try:
         config = commands.parse(EvaluateConfig, arguments, description=__doc__)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    # Only now what takes seconds to import, so that --help is instant.
-    from rich.console import Console
-    from rich.progress import track
+        # Only now what takes seconds to import, so that --help is instant.
+        from rich.console import Console
+        from rich.progress import track
 
-    from d2f_jax import pipeline
-    from d2f_jax.training import evaluation
+        from d2f_jax import pipeline
+        from d2f_jax.training import evaluation
 
-    try:
         model = pipeline.load(config.weights)
         # As large as the model's kernels reach at full size, of which it renders half.
         names, source = open_source(config, radius=2.0 * (model.config.sizes[-1] // 2))

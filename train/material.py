@@ -103,6 +103,7 @@ class Report:
     kept: int = 0
     mattes: int = 0
     others: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
@@ -202,6 +203,7 @@ def assemble(arguments: Arguments) -> Report:
     for row in there:
         if row.role == "subject":
             _add_matte(arguments.folder, row, mattes, matting, report)
+    report.strangers = strangers(arguments.folder, rows)
     return report
 
 
@@ -343,8 +345,9 @@ def main() -> None:
         if report.others:
             count = files.counted(len(report.others), "photograph")
             print(f"{count} out of other files than ours, but alike: {', '.join(report.others)}")
-        if extra := strangers(arguments.folder, read_table(arguments.table)):
-            print(f"not ours, and every fifth name is held out with them: {', '.join(extra)}")
+        if report.strangers:
+            named = ", ".join(report.strangers)
+            print(f"not ours, and every fifth name is held out with them: {named}")
         if not report.faults:
             return
         if not (arguments.partial and report.written + report.kept):

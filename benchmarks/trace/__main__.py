@@ -9,7 +9,6 @@ Scenes: portrait, night, fence, branches, slant, cards. Files and conventions ar
 """
 
 import argparse
-import importlib.util
 import math
 import os
 import re
@@ -17,6 +16,8 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
+
+from d2f_jax import extras
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,24 +59,24 @@ def blades(text: str) -> int:
 
 def factor(text: str) -> float:
     """A positive number."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= 10:
+    if not 0 < (value := number(text)) <= 10:
         raise argparse.ArgumentTypeError(f"{text}: blur is a factor above 0, up to 10")
-    return number
+    return value
 
 
 def angle(text: str) -> float:
     """Degrees."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not -360 <= number <= 360:
+    if not -360 <= (value := number(text)) <= 360:
         raise argparse.ArgumentTypeError(f"{text}: a rotation is from -360 to 360 degrees")
-    return number
+    return value
+
+
+def number(text: str) -> float:
+    """A number, NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def seed(text: str) -> int:
@@ -108,8 +109,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--variant", default="scalar_rgb", help="of Mitsuba (scalar_rgb, which needs nothing else)"
     )
     given = parser.parse_args(arguments)
-    if importlib.util.find_spec("mitsuba") is None:
-        parser.error("this needs Mitsuba 3: pip install -e '.[truth]'")
+    try:
+        extras.check("truth", "ray tracing")
+    except extras.MissingExtraError as error:
+        parser.error(str(error))
 
     import mitsuba
 

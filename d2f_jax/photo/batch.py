@@ -94,7 +94,7 @@ def run(
                 failed += 1
                 notify(f"d2f: {' '.join(str(error).split())}")
             said.done(index)
-    if not pairs:
+    if several and not pairs:
         return 0
     if several:
         where = "beside them, as NAME_bokeh" if output is None else f"in {output}"

@@ -33,6 +33,11 @@ def fast_size(size: int) -> int:
         size += 2
 
 
+def fast_grid(height: int, width: int) -> tuple[int, int]:
+    """Size that planes are filled up to for their transforms."""
+    return fast_size(height), fast_size(width)
+
+
 def pad(
     planes: Float[Array, "*b h w"], radius: int, padding: Padding, extent: Extent | None = None
 ) -> Float[Array, "*b p q"]:
@@ -164,7 +169,7 @@ def _(primals, tangents):
 
 def _by_transforms(planes: Array, kernel: Array) -> Array:
     height, width = planes.shape[-2:]
-    grid = (fast_size(height), fast_size(width))
+    grid = fast_grid(height, width)
     spectrum = kernel_spectrum(kernel, grid)
     blurred = unpack(convolve_packed(pack(pad_to(planes, grid)), spectrum), planes.shape[-3])
     border = kernel.shape[-1] - 1  # a radius on each side, and moved by one

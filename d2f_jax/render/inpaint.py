@@ -3,7 +3,7 @@
 Planes are channels-first (`... c h w`). The filling is linear in the planes, so that it passes
 gradients, and takes a few passes over the picture whatever the size of the holes (Gortler et al.,
 The Lumigraph, 1996, Sec. 3.4). Five halvings on, the rest is filled at once by means that fade with
-the distance (Shepard 1968), as each level more costs compilation.
+the distance (Shepard, 1968), as each level more costs compilation.
 """
 
 import functools
@@ -11,25 +11,26 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Inexact
+from jaxtyping import Float
 
 from d2f_jax.types import Extent, Scalar
 
 _SMALLEST = 1e-12  # weights below are no knowledge
 _LEVELS = 5  # halvings until the rest is filled at once; of all sizes alike, as some share canvases
-_FADING = 4.0  # power of the distance with which known places count less
+_WIDTHS = tuple(0.75 * 2.0**k for k in range(9))  # of Gaussians, which know no direction
+_SHARES = tuple(2.0 ** (-4 * k) for k in range(9))  # together they fall with distance**4
 _SMALL = 256  # longer side of planes that are halved and doubled by matrices [px]
 
 
 def push_pull(
-    planes: Inexact[Array, "*b c h w"],
+    planes: Float[Array, "*b c h w"],
     weight: Float[Array, "*b h w"],
     extent: Extent | None = None,
-) -> Inexact[Array, "*b c h w"]:
+) -> Float[Array, "*b c h w"]:
     """Completes premultiplied planes where their weight falls below 1.
 
     Args:
-      planes: Values multiplied by their weight, real or packed to complex pairs.
+      planes: Values multiplied by their weight.
       weight: How much of each pixel is known, in [0, 1].
       extent: Where the picture ends in the planes; what lies beyond changes nothing. None: it fills
         them.
@@ -45,9 +46,14 @@ def _filled(planes: Array, weight: Array, extent: Extent | None, levels: int) ->
     height, width = weight.shape[-2:]
     if levels == 0:
         rows, columns = extent or (height, width)
-        near = functools.partial(
-            _product, _nearness(height, rows), columns=_nearness(width, columns)
-        )
+        rows, columns = _nearness(height, rows), _nearness(width, columns)
+
+        def near(planes: Array) -> Array:
+            shares = jnp.asarray(_SHARES)[:, None, None] * rows
+            matrices = shares.astype(planes.dtype), columns.astype(planes.dtype)
+            product = "sph,...hw,sqw->...pq"
+            return jnp.einsum(product, matrices[0], planes, matrices[1], precision="highest")
+
         filled = near(planes) / jnp.maximum(near(weight), _SMALLEST**2)[..., None, :, :]
         return planes + (1 - weight)[..., None, :, :] * filled
     coarse_weight = halve(weight, extent)
@@ -60,9 +66,7 @@ def _filled(planes: Array, weight: Array, extent: Extent | None, levels: int) ->
     return planes + (1 - weight)[..., None, :, :] * filled
 
 
-def halve(
-    planes: Inexact[Array, "*b h w"], extent: Extent | None = None
-) -> Inexact[Array, "*b p q"]:
+def halve(planes: Float[Array, "*b h w"], extent: Extent | None = None) -> Float[Array, "*b p q"]:
     """Averages blocks of 2x2 pixels; an odd last row or column (of the extent) is repeated."""
     height, width = planes.shape[-2:]
     if max(height, width) <= _SMALL:
@@ -76,8 +80,8 @@ def halve(
 
 
 def double(
-    planes: Inexact[Array, "*b p q"], size: tuple[int, int], extent: Extent | None = None
-) -> Inexact[Array, "*b h w"]:
+    planes: Float[Array, "*b p q"], size: tuple[int, int], extent: Extent | None = None
+) -> Float[Array, "*b h w"]:
     """Undoes `halve` by linear interpolation between the centres of the blocks, cut to `size`.
 
     Args:
@@ -139,10 +143,11 @@ def _doubling(size: int, count: int, end: Scalar) -> Array:
 
 
 def _nearness(count: int, end: Scalar) -> Array:
-    """Matrix that adds up `count` values, of which `end` count, fading with their distance."""
+    """Matrices, one for each of `_WIDTHS`, that add up `count` values of which `end` count."""
     place = jnp.arange(count)
-    near = (1.0 + jnp.abs(place[:, None] - place[None, :])) ** -_FADING
-    return jnp.where(place < end, near, 0.0)
+    squares = (place[:, None] - place[None, :]) ** 2
+    near = jnp.exp(-0.5 * squares[None] / jnp.asarray(_WIDTHS)[:, None, None] ** 2)
+    return jnp.where((place < end)[None, None], near, 0.0)
 
 
 def _one_hot(places: Array, count: int) -> Array:

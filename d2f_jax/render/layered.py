@@ -200,7 +200,7 @@ def _lay(bank, sharpness, layer_batch, order, planes, defocus):
     radius = bank.kernels.shape[-1] // 2
     inside = (..., slice(radius, height - radius), slice(radius, width - radius))
     moved = (..., slice(2 * radius, height), slice(2 * radius, width))  # by a kernel's radius
-    grid = _grid(height, width)
+    grid = convolution.fast_grid(height, width)
     # Pairs are arrays of their own: in a loop, each core of a CPU transforms one array at a time.
     pairs = jnp.unstack(convolution.pack(convolution.pad_to(planes, grid)), axis=-3)
     defocus = convolution.pad_to(defocus, grid)
@@ -274,11 +274,6 @@ def _is_tiled(tile, size):
     return tile is not None and tile < max(size)
 
 
-def _grid(height: int, width: int) -> tuple[int, int]:
-    """Size of the transforms of a padded picture."""
-    return convolution.fast_size(height), convolution.fast_size(width)
-
-
 def _bank(kernels, pictures, tile) -> _Bank:
     """The bank with its spectra, if it and the pictures are concrete and they are not too large.
 
@@ -290,7 +285,7 @@ def _bank(kernels, pictures, tile) -> _Bank:
         return bank
     size, radius = pictures[-1].shape[-2:], kernels.shape[-1] // 2
     piece = (tile, tile) if _is_tiled(tile, size) else size
-    grid = _grid(*(side + 2 * radius for side in piece))
+    grid = convolution.fast_grid(*(side + 2 * radius for side in piece))
     dtype = arrays.raised(pictures[-1][..., :0, :0]).dtype
     if (len(kernels) - 1) * grid[0] * grid[1] * 2 * dtype.itemsize > _KEPT:
         return bank

@@ -17,6 +17,21 @@ def test_known_pixels_stay_and_holes_take_their_surroundings():
     assert not inpaint.push_pull(jnp.zeros((1, 9, 9)), jnp.zeros((9, 9))).any()
 
 
+def test_filling_knows_no_direction():
+    """Between a light and the dark around it, all places of one distance are filled alike."""
+    y, x = np.mgrid[:257, :257] - 128.0
+    distance = np.hypot(y, x)
+    weight = ((distance < 12) | (distance > 120)).astype(np.float32)
+    light = ((distance < 12) * weight).astype(np.float32)
+    filled = np.asarray(inpaint.push_pull(jnp.asarray(light[None]), jnp.asarray(weight)))[0]
+    for radius in (40, 60, 80):
+        angle = np.linspace(0, 2 * np.pi, 64)
+        rows, columns = (np.rint(128 + radius * f(angle)).astype(int) for f in (np.sin, np.cos))
+        around = filled[rows, columns]
+        assert np.ptp(around) < 0.09  # a kernel that is a product of fading lines has 0.20
+        assert 0.01 < around.mean() < 0.9
+
+
 def test_halving_and_doubling_keep_a_ramp_inside():
     ramp = jnp.arange(24.0)[None, :] * jnp.ones((10, 1))
     back = inpaint.double(inpaint.halve(ramp), (10, 24))

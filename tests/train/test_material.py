@@ -8,7 +8,6 @@ import os
 import shutil
 import struct
 import sys
-import tarfile
 import zlib
 from pathlib import Path
 
@@ -19,12 +18,20 @@ from PIL import Image
 
 from d2f_jax.training.data import composites
 from tests import fakes
+from tests.train import package_files
 from train import material, packages
 
 DOCS = Path(__file__).parents[2] / "docs"
 COLUMNS = ("file", "role", "package", "path", "sha256", "size", "look")
 
-needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="no dpkg-deb")
+
+@pytest.fixture(autouse=True)
+def dpkg_deb(tmp_path_factory, monkeypatch):
+    """Where the real one is lacking, one that knows as much of it as the tests need."""
+    if not shutil.which("dpkg-deb"):
+        folder = tmp_path_factory.mktemp("bin")
+        package_files.stand_in(folder / "dpkg-deb")
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def make_picture(seed, size=(96, 64)):
@@ -41,58 +48,6 @@ def encoded(picture, kind="WEBP"):
     stream = io.BytesIO()
     picture.save(stream, kind, quality=95)
     return stream.getvalue()
-
-
-def make_rcc(tree, *, version=3, pack=lambda data: (0, data)):
-    """A Qt resource file out of nested dicts of bytes, in the order of its breadth."""
-    nodes, names, contents, waiting = [], b"", b"", [("", tree)]
-    placed = 1
-    for name, value in waiting:
-        node = struct.pack(">I", len(names))
-        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
-        if isinstance(value, dict):
-            node += struct.pack(">HII", 2, len(value), placed)
-            waiting += value.items()
-            placed += len(value)
-        else:
-            flags, data = pack(value)
-            node += struct.pack(">HHHI", flags, 0, 1, len(contents))
-            contents += struct.pack(">I", len(data)) + data
-        nodes.append(node + (version > 1) * bytes(8))
-    header = 20 + 4 * (version == 3)
-    size = len(nodes) * len(nodes[0])
-    places = header, header + size + len(names), header + size
-    start = struct.pack(">4s4I", b"qres", version, *places) + bytes(header - 20)
-    return start + b"".join(nodes) + names + contents
-
-
-def make_deb(path, contents, links=()):
-    """A Debian package as `ar` archive, whose names nobody has looked at."""
-
-    def tar(entries, links=()):
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w") as archive:
-            for name, target in links:
-                info = tarfile.TarInfo(name)
-                info.type, info.linkname = tarfile.SYMTYPE, str(target)
-                archive.addfile(info)
-            for name, data in entries.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-        return stream.getvalue()
-
-    parts = {
-        "debian-binary": b"2.0\n",
-        "control.tar": tar({"./control": b"Package: x\nVersion: 1\nArchitecture: all\n"}),
-        "data.tar": tar(contents, links),
-    }
-    archive = b"!<arch>\n"
-    for name, data in parts.items():
-        archive += f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
-        archive += data + b"\n" * (len(data) % 2)
-    path.write_bytes(archive)
-    return path
 
 
 class Project:
@@ -136,8 +91,11 @@ class Project:
         self.table.write_text("\n".join(lines) + "\n")
 
     def write_debs(self):
-        make_deb(self.debs / "wild_1.0-2_all.deb", self.nature)
-        make_deb(self.debs / "games_3_all.deb", {"./usr/share/games/x.rcc": make_rcc(self.games)})
+        package_files.make_deb(self.debs / "wild_1.0-2_all.deb", self.nature)
+        package_files.make_deb(
+            self.debs / "games_3_all.deb",
+            {"./usr/share/games/x.rcc": package_files.make_rcc(self.games)},
+        )
 
     def arguments(self, **options):
         return material.Arguments(
@@ -156,7 +114,6 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
-@needs_dpkg
 def test_the_material_is_assembled_once_and_found_again(project):
     report = material.assemble(project.arguments())
     assert report.faults == report.others == []
@@ -182,14 +139,16 @@ def test_the_material_is_assembled_once_and_found_again(project):
 
 
 def test_installed_packages_are_found_below_a_root(project, tmp_path):
-    for name, data in {**project.nature, "usr/share/games/x.rcc": make_rcc(project.games)}.items():
+    for name, data in {
+        **project.nature,
+        "usr/share/games/x.rcc": package_files.make_rcc(project.games),
+    }.items():
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_bytes(data)
     report = material.assemble(project.arguments(packages=None, root=tmp_path / "root"))
     assert (report.written, report.mattes, report.faults) == (7, 4, [])
 
 
-@needs_dpkg
 def test_other_files_are_named_and_other_pictures_refused(project):
     project.nature["./usr/share/wild/0.pic"] = encoded(make_picture(0), "PNG")
     project.nature["./usr/share/wild/1.pic"] = encoded(make_picture(77))
@@ -209,7 +168,6 @@ def test_other_files_are_named_and_other_pictures_refused(project):
     assert not (project.out / "subjects/wild_1.jpg").exists()
 
 
-@needs_dpkg
 def test_missing_packages_are_named_and_completed_later(project, monkeypatch, capsys):
     def run(*words):
         places = ["--packages", str(project.debs), "--from", str(project.docs)]
@@ -247,7 +205,6 @@ def test_missing_packages_are_named_and_completed_later(project, monkeypatch, ca
     assert (code, said.err) == (2, "error: --mattes and --matte-model: give one of them\n")
 
 
-@needs_dpkg
 def test_nothing_that_lies_there_is_lost(project):
     place = project.out / "subjects/wild_0.jpg"
     place.parent.mkdir(parents=True)
@@ -263,13 +220,12 @@ def test_nothing_that_lies_there_is_lost(project):
     assert (project.out / "subjects/wild_1.jpg").read_bytes() == b"no picture"
 
 
-@needs_dpkg
 def test_hostile_packages_reach_nothing(project, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(project.nature["./usr/share/wild/0.pic"])
     names = {"../../evil": b"x", "/" + str(tmp_path / "evil"): b"x"}
     links = [("./usr/share/wild/0.pic", secret), ("./usr/share", tmp_path)]
-    deb = make_deb(project.debs / "wild_1.0-2_all.deb", names, links)
+    deb = package_files.make_deb(project.debs / "wild_1.0-2_all.deb", names, links)
     before = sorted(tmp_path.rglob("*"))
     assert packages.read_deb(deb, {"usr/share/wild/0.pic", "../../evil"}) == {"../../evil": b"x"}
     assert sorted(tmp_path.rglob("*")) == before
@@ -281,10 +237,9 @@ def test_hostile_packages_reach_nothing(project, tmp_path):
     assert len([fault for fault in report.faults if "not a whole package" in fault]) == 1
 
 
-@needs_dpkg
 def test_the_version_of_the_table_is_taken_before_others(project):
-    make_deb(project.debs / "wild_2.0_all.deb", {})
-    make_deb(project.debs / "wild-extra_9_all.deb", {})
+    package_files.make_deb(project.debs / "wild_2.0_all.deb", {})
+    package_files.make_deb(project.debs / "wild-extra_9_all.deb", {})
     package = packages.Package("wild", "1.0-2")
     assert packages.find_deb(project.debs, package).name == "wild_1.0-2_all.deb"
     package = packages.Package("wild", "1.5")
@@ -292,7 +247,6 @@ def test_the_version_of_the_table_is_taken_before_others(project):
     assert packages.find_deb(project.debs, packages.Package("tame", "1")) is None
 
 
-@needs_dpkg
 def test_apt_downloads_what_is_lacking_and_it_is_kept(project, tmp_path, monkeypatch):
     shelf = project.debs.rename(tmp_path / "shelf")
     fake = tmp_path / "bin/apt-get"
@@ -318,7 +272,6 @@ def test_without_the_systems_tools_a_line_says_so(project, monkeypatch):
     assert any("--download needs apt-get" in fault for fault in report.faults)
 
 
-@needs_dpkg
 def test_mattes_from_a_folder_or_a_network(project, tmp_path):
     mattes = tmp_path / "small"
     mattes.mkdir()
@@ -351,7 +304,10 @@ def test_qt_resources_are_read(version):
         return 1, struct.pack(">I", len(data)) + zlib.compress(data)
 
     tree = {"usr": {"å": {"x.webp": b"content", "y": b"other"}, "z": b"last"}}
-    for made in (make_rcc(tree, version=version), make_rcc(tree, version=version, pack=pack)):
+    for made in (
+        package_files.make_rcc(tree, version=version),
+        package_files.make_rcc(tree, version=version, pack=pack),
+    ):
         assert packages.resource(made, "usr/å/x.webp") == b"content"
         assert packages.resource(made, "usr/z") == b"last"
         assert packages.resource(made, "usr/å/none") is None
@@ -362,7 +318,7 @@ def test_qt_resources_are_read(version):
             with contextlib.suppress(ValueError):
                 assert packages.resource(made[:length], "usr/z") in (b"last", None)
     with pytest.raises(ValueError, match="zstd"):
-        packages.resource(make_rcc({"a": b"1"}, pack=lambda data: (4, data)), "a")
+        packages.resource(package_files.make_rcc({"a": b"1"}, pack=lambda data: (4, data)), "a")
     with pytest.raises(ValueError, match="known format"):
         packages.resource(b"PK\3\4" + bytes(40), "a")
 
