@@ -12,13 +12,17 @@ Scores are taken on sRGB values clipped to [0, 1], as means over the images of t
 - PSNR near depth edges: pixels less than 11 rows and columns away from one where the disparity
   spans more than 0.05 within 3x3 pixels;
 - PSNR in focus: pixels with a radius below 1 px, images without any left out;
-- seconds: of a second call, in which nothing is compiled, on this machine.
+- seconds: of a second call, in which nothing is compiled, on this machine; of `--checkout` methods
+  those of the whole command, which starts anew for each picture.
+
+`--checkout bokehme=DIR` (also mpib, drbokeh) adds the published code of another method.
 """
 
 import argparse
 import functools
 import json
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,7 +36,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.metrics import structural_similarity
 
-from benchmarks import peers
+from benchmarks import checkouts, peers
 from d2f_jax import color, render
 from d2f_jax.models import resize
 from d2f_jax.render import highlights
@@ -204,6 +208,36 @@ def table(means: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def other_methods(
+    found: list[tuple[checkouts.Checkout, Path]], python: str
+) -> dict[str, Callable[[Sample], np.ndarray]]:
+    """The methods of checkouts that this machine can run; says why the others are left out."""
+    methods: dict[str, Callable[[Sample], np.ndarray]] = {}
+    for checkout, folder in found:
+        name = f"8 bit: {checkout.title}, its own code"
+        try:
+            checkouts.check(python)
+        except checkouts.Skipped as reason:
+            print(f"{name}: left out, {reason}", file=sys.stderr)
+            continue
+        methods[name] = functools.partial(_by_checkout, checkout, folder, python)
+    return methods
+
+
+def _by_checkout(
+    checkout: checkouts.Checkout, folder: Path, python: str, sample: Sample
+) -> np.ndarray:
+    return checkouts.render(
+        checkout,
+        folder,
+        sample.image,
+        sample.disparity,
+        sample.focus,
+        sample.blur,
+        python=python,
+    )
+
+
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description="Compares lens blur with ray-traced photographs.")
@@ -211,25 +245,49 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets with error maps")
     parser.add_argument("--only", default="", help="methods whose name contains this")
+    parser.add_argument(
+        "--checkout",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help=f"another method's own code: {', '.join(checkouts.CHECKOUTS)}",
+    )
+    parser.add_argument("--checkout-python", default=sys.executable, help="what runs that code")
     arguments = parser.parse_args()
     if not any(arguments.suite.glob("*/meta.json")):
         parser.error(f"{arguments.suite} holds no scenes (folders with a meta.json)")
     methods = {name: method for name, method in METHODS.items() if arguments.only in name}
+    try:
+        found = [checkouts.parse(text) for text in arguments.checkout]
+    except ValueError as error:
+        parser.error(str(error))
+    others = other_methods(found, arguments.checkout_python)
+    methods |= others
+    if not methods:
+        parser.error(f"no method is left; there are {', '.join(METHODS)}")
 
     rows: list[dict] = []
     for sample in read_suite(arguments.suite):
         results = {}
-        for name, method in methods.items():
-            results[name] = method(sample)
-            start = time.perf_counter()
-            method(sample)
+        for name, method in list(methods.items()):
+            try:
+                if name not in others:
+                    method(sample)
+                start = time.perf_counter()
+                results[name] = method(sample)
+            except checkouts.Skipped as reason:
+                print(f"{name}: left out, {reason}", file=sys.stderr)
+                rows = [row for row in rows if row["method"] != name]
+                del methods[name]
+                continue
             seconds = time.perf_counter() - start
             row = scores(results[name], sample) | {"seconds": seconds}
             rows.append({"method": name, "sample": sample.name} | row)
         print(sample.name, flush=True)
         if arguments.sheets:
             arguments.sheets.mkdir(parents=True, exist_ok=True)
-            shown = {k: v for k, v in results.items() if "lens_blur" in k or "multiplane" in k}
+            parts = ("lens_blur", "multiplane", "its own code")
+            shown = {k: v for k, v in results.items() if any(part in k for part in parts)}
             sheet = contact_row(sample.name, shown, sample)
             picture = Image.fromarray((255 * sheet + 0.5).astype(np.uint8))
             picture.save(arguments.sheets / f"{sample.name.replace('/', '_')}.png")
