@@ -1,9 +1,18 @@
 """Makes the pictures of the documents that show the lens.
 
-    python -m benchmarks.gallery [--suite SUITE] [--output docs/pictures]
+    python -m benchmarks.gallery [--phones FOLDER] [--traced FOLDER] [--output docs/pictures]
 
-SUITE is a folder of ray-traced scenes as for `bench_ground_truth`; without it `lens_blur.jpg` is
-left as it is. The others are made of the motorcycle in `docs/samples`:
+Of the ray-traced scenes in `benchmarks/ground_truth` (or `--suite`):
+
+- `lens_blur.jpg`: three of them, all in focus, by `lens_blur`, and as they were traced;
+- `apertures.jpg`: the night lights through six openings.
+
+Of a folder with `pug.heic`, `mango-image.jpg` and `mango-depth.jpg` (`docs/pictures/README.md` says
+where they are from): `phones.jpg`, each photograph, its own map, and what the command makes of it.
+Of what `python -m benchmarks.trace all --size 256x192 --samples 256 --aperture 6 --out FOLDER`
+made: `traced.jpg`, each scene all in focus and through the lens.
+
+Of the motorcycle in `docs/samples`:
 
 - `motorcycle.jpg`: the photograph, and with the engine in focus;
 - `small_map.jpg`: bokeh by a map of a quarter of the size in 8 bits, enlarged, refined, and by the
@@ -24,8 +33,9 @@ from PIL import Image
 
 from benchmarks import bench_ground_truth
 from d2f_jax import files, render
-from d2f_jax.photo import depth_io, develop, focus, image_io
-from d2f_jax.render import highlights
+from d2f_jax.photo import batch, depth_io, develop, focus, image_io, map_sources, renderers
+from d2f_jax.photo.settings import Settings
+from d2f_jax.render import highlights, kernels
 
 SAMPLES = Path("docs/samples")
 SHOWN = ("p02_night_lights/0", "p03_fence/0", "p04_branches/0")
@@ -60,16 +70,67 @@ def ray_traced(suite: Path) -> np.ndarray:
         sample = samples[name]
         rule = highlights.ContrastRule() if name == SHOWN[0] else None
         ours = bench_ground_truth.lens_blur(sample, hdr=False, highlights=rule)
-        row = [_smaller(picture) for picture in (sample.image, ours, sample.bokeh)]
+        row = [_of_width(picture, 384) for picture in (sample.image, ours, sample.bokeh)]
         rows.append(beside(*row))
     return beside(*rows, down=True)
 
 
-def _smaller(picture: np.ndarray) -> np.ndarray:
-    height, width, _ = picture.shape
-    shrunk = Image.fromarray(_bytes(picture)).resize(
-        (3 * width // 4, 3 * height // 4), Image.Resampling.LANCZOS
-    )
+OPENINGS = {
+    "round": {},
+    "six blades": {"aperture": kernels.Polygon(blades=6, rotation=10)},
+    "five, rounded": {"aperture": kernels.Polygon(blades=5, roundness=0.3)},
+    "a ring": {"aperture": kernels.Ring(inner=0.6)},
+    "squeezed": {"aperture": kernels.Squeeze(ratio=0.5)},
+    "cat's eye": {"cat_eye": 0.8},
+}
+"""Openings of `apertures.jpg`, left to right and top to bottom: options of `lens_blur`."""
+
+
+def apertures(suite: Path) -> np.ndarray:
+    """A part of the night lights, in restored light, through `OPENINGS`."""
+    name = "p02_night_lights/0"
+    sample = next(s for s in bench_ground_truth.read_suite(suite) if s.name == name)
+    rule = highlights.ContrastRule()
+    shown = [
+        bench_ground_truth.lens_blur(sample, hdr=False, highlights=rule, **options)[:, 128:]
+        for options in OPENINGS.values()
+    ]
+    return beside(beside(*shown[:3]), beside(*shown[3:]), down=True)
+
+
+def phones(folder: Path) -> np.ndarray:
+    """Rows of photograph, map (bright = near) and the command's picture."""
+    settings = {
+        "pug.heic": Settings(),
+        "mango-image.jpg": Settings(
+            disparity=folder / "mango-depth.jpg", convention="near_is_dark", focus="nearest"
+        ),
+    }
+    rows = []
+    for name, chosen in settings.items():
+        photo, disparity, mask = batch.read_mapped(
+            folder / name, map_sources.find(chosen), chosen.mask, print
+        )
+        bokeh = renderers.renderer(chosen)(photo, disparity, mask).photo.image
+        grey = develop.fitted(disparity.disparity, photo.image.shape[:2])
+        low, high = develop.extremes(grey)
+        shown = (photo.image, ((grey - low) / (high - low))[..., None].repeat(3, -1), bokeh)
+        rows.append(beside(*(_of_width(picture, 400) for picture in shown)))
+    return beside(*rows, down=True)
+
+
+def traced(folder: Path) -> np.ndarray:
+    """Two scenes in a row, each all in focus and through the lens."""
+    scenes = sorted(path.parent for path in folder.glob("*/meta.json"))
+    read = bench_ground_truth.read_picture
+    pairs = [beside(read(s / "all_in_focus.png"), read(s / "bokeh_0.png")) for s in scenes]
+    rows = [beside(*pairs[n : n + 2]) for n in range(0, len(pairs) - 1, 2)]
+    return beside(*rows, down=True)
+
+
+def _of_width(picture: np.ndarray, width: int) -> np.ndarray:
+    size = (width, round(picture.shape[0] * width / picture.shape[1]))
+    shrunk = Image.fromarray(_bytes(picture)).resize(size, Image.Resampling.LANCZOS)
     return np.asarray(shrunk, np.float32) / 255
 
 
@@ -171,15 +232,26 @@ def radii(path: Path) -> None:
 def main() -> None:
     """Makes the pictures."""
     parser = argparse.ArgumentParser(description="Makes the pictures of the documents.")
-    parser.add_argument("--suite", type=Path, help="ray-traced scenes, for lens_blur.jpg")
+    parser.add_argument(
+        "--suite", type=Path, default=bench_ground_truth.SUITE, help="ray-traced scenes"
+    )
+    parser.add_argument("--phones", type=Path, help="folder of the phones' photographs")
+    parser.add_argument("--traced", type=Path, help="scenes of benchmarks.trace, for traced.jpg")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures"))
     arguments = parser.parse_args()
     if not arguments.output.is_dir():
         parser.error(f"{arguments.output} is no folder")
-    if arguments.suite and not any(arguments.suite.glob("*/meta.json")):
-        parser.error(f"{arguments.suite} holds no scenes (folders with a meta.json)")
-    if arguments.suite:
-        save(ray_traced(arguments.suite), arguments.output / "lens_blur.jpg")
+    for suite in (arguments.suite, arguments.traced):
+        if suite and not any(suite.glob("*/meta.json")):
+            parser.error(f"{suite} holds no scenes (folders with a meta.json)")
+    if arguments.phones:
+        if not (arguments.phones / "pug.heic").is_file():
+            parser.error(f"{arguments.phones} holds no pug.heic")
+        save(phones(arguments.phones), arguments.output / "phones.jpg")
+    if arguments.traced:
+        save(traced(arguments.traced), arguments.output / "traced.jpg")
+    save(ray_traced(arguments.suite), arguments.output / "lens_blur.jpg")
+    save(apertures(arguments.suite), arguments.output / "apertures.jpg")
     radii(arguments.output / "focus_blur_distance.svg")
     image, disparity = motorcycle()
     sharp = focus.at_pixel(disparity, 250, 330)

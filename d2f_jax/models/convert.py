@@ -152,6 +152,8 @@ def convert(
 def load_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a torch checkpoint, bare or wrapped in `net`, without running any code from it.
 
+    Names that all begin with `module.`, as of `torch.nn.DataParallel`, lose it.
+
     Raises:
       ValueError: if torch is not installed or the file is missing or no state dict.
     """
@@ -174,7 +176,11 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         isinstance(value, torch.Tensor) for value in state.values()
     ):
         raise ValueError(f"{path}: holds no state dict of tensors (bare, or wrapped in 'net')")
-    return {name: value.numpy() for name, value in state.items()}
+    parallel = all(name.startswith("module.") for name in state)
+    return {
+        name.removeprefix("module.") if parallel else name: value.numpy()
+        for name, value in state.items()
+    }
 
 
 def convert_checkpoints(

@@ -43,7 +43,11 @@ def test_strict_about_keys_and_shapes(released_state_dicts):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_checkpoints_to_pipeline(tmp_path, released_state_dicts, released_d2f, wrapped):
     for stage, state in released_state_dicts.items():
-        whole = {"net": tensors(state), "optimizer": {}} if wrapped else tensors(state)
+        if wrapped:  # as some training scripts save, and in torch's DataParallel
+            parallel = {f"module.{name}": value for name, value in tensors(state).items()}
+            whole = {"net": parallel, "optimizer": {}}
+        else:
+            whole = tensors(state)
         torch.save(whole, tmp_path / f"{stage}.pth")
     out = tmp_path / "d2f.safetensors"
     convert.convert_checkpoints(tmp_path / "stage1.pth", tmp_path / "stage2.pth", out)

@@ -1,0 +1,61 @@
+"""EBB! from a folder to what training reads, by the command."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2f_jax.training.data import ebb
+from train import prepare
+
+NUMBERS = (0, 7, 4224, 4400, 4693)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("original", "bokeh"):
+        (tmp_path / "EBB/Training" / kind).mkdir(parents=True)
+        for number in NUMBERS:
+            picture = Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8))
+            picture.save(tmp_path / "EBB/Training" / kind / f"{number}.jpg")
+    return tmp_path / "EBB"
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["train/prepare.py", *map(str, words)])
+    try:
+        prepare.main()
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_the_pairs_are_packed_and_counted(pairs, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "packed"
+    assert run(monkeypatch, pairs, out) == 0
+    said = capsys.readouterr()
+    assert "EBB: 5 pairs, reading each picture\n" in said.out
+    assert "packed: layout challenge\n" in said.out
+    counts = [line.split()[:2] for line in said.out.splitlines() if line.startswith("  ")]
+    assert counts == [["train", "2"], ["val294", "2"], ["val470", "3"], ["train294", "3"]]
+    assert f"--data.source {out}" in said.out
+    assert said.err == ""
+    assert ebb.EbbSource(out, "val470").numbers == [4224, 4400, 4693]
+    assert run(monkeypatch, pairs, out) == 2
+    assert capsys.readouterr().err == f"error: {out}: is there already; name a new folder\n"
+
+
+def test_faults_are_named_and_nothing_is_left_half_done(pairs, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "packed"
+    (pairs / "Training/bokeh/7.jpg").unlink()
+    (pairs / "Training/bokeh/0.jpg").write_bytes(b"no picture")
+    assert run(monkeypatch, pairs, out) == 2
+    said = capsys.readouterr().err
+    assert "2 faults" in said
+    assert "original/7.jpg has no partner" in said
+    assert "bokeh/0.jpg" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["EBB"]
+    assert run(monkeypatch, tmp_path / "none", out) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'} is not a folder\n"
