@@ -23,17 +23,21 @@ def main(options: argparse.Namespace) -> Path:
     rows = []
     for side in (128,) if options.quick else (256, 512):
         radius = 34.0 * side / 512  # as a share of the picture that of stage 1 of the paper
-        config = synthetic.SyntheticConfig(
-            size=(side, side), radius=(radius / 4, radius), full_radius=radius
-        )
-        contender = common.Contender(common.OURS, samples(config), view)
-        row = common.measure(
-            f"a synthetic sample of {side}x{side}",
-            [contender],
-            tolerance=0.0,
-            repetitions=common.rounds(options),
-        )
-        rows.append(row)
+        size = (side, side)
+        configs = {
+            "blur as in stage 1": synthetic.SyntheticConfig(
+                size=size, radius=(radius / 4, radius), full_radius=radius
+            ),
+            "default blur": synthetic.SyntheticConfig(size=size),
+        }
+        for name, config in configs.items():
+            row = common.measure(
+                f"a synthetic sample of {side}x{side}, {name}",
+                [common.Contender(common.OURS, samples(config), view)],
+                tolerance=0.0,
+                repetitions=common.rounds(options),
+            )
+            rows.append(row)
     return common.save("data", options, rows)
 
 

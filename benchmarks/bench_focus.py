@@ -80,7 +80,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     arguments = parser.parse_args()
     d2f = pipeline.load(arguments.weights)
-    material = composites.find_material(arguments.folder, held_out=True)
+    try:
+        material = composites.find_material(arguments.folder, held_out=True)
+    except ValueError as error:
+        parser.error(f"{error}; FOLDER holds what train.material assembles")
     shares: dict[str, dict[str, float]] = {}
     for kind, whole in KINDS.items():
         config = composites.CompositesConfig(

@@ -9,7 +9,7 @@ Of the ray-traced scenes in `benchmarks/ground_truth` (or `--suite`):
 
 Of a folder with `pug.heic`, `mango-image.jpg` and `mango-depth.jpg` (`docs/pictures/README.md` says
 where they are from): `phones.jpg`, each photograph, its own map, and what the command makes of it.
-Of what `python -m benchmarks.trace all --size 256x192 --samples 256 --aperture 6 --out FOLDER`
+Of what `python -m benchmarks.trace all --size 256x192 --samples 64 --aperture 6 --out FOLDER`
 made: `traced.jpg`, each scene all in focus and through the lens.
 
 Of the motorcycle in `docs/samples`:

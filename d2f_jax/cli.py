@@ -222,6 +222,8 @@ def read(form: Any, words: Sequence[str] | None, *, program: str, **options: Any
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
+        if words and words[0] in COMMANDS and program == "d2f":
+            program = f"d2f {words[0]}"
         raise ValueError(_unboxed(errors.getvalue(), program)) from None
 
 
@@ -367,6 +369,7 @@ def _unboxed(text: str, program: str) -> str:
         }
         kind = next((kind for word, kind in kinds.items() if word in said), "another value")
         said = f"{wrong[1]} {wrong[2]}: give {kind}"
+    said = re.sub(r"Unrecognized options: ([^-].*)", r"\1: more than this command takes", said)
     said = re.sub(r" Argument helptext: .*", "", said).replace(" Unrecognized", "; Unrecognized")
     said = re.sub(r"[.;]? Perhaps you meant: (--[\w.-]+).*", r"; did you mean \1?", said)
     return f"{said.rstrip('.')}; see {helps[-1] if helps else f'{program} --help'}"

@@ -38,7 +38,11 @@ def refused(capsys, *arguments):
         (["bokeh"], "no photographs named: d2f bokeh IMAGE"),
         (
             ["bokeh", "a.png", "--outptu", "x"],
-            "Unrecognized options: --outptu, x; did you mean --output?; see d2f",
+            "Unrecognized options: --outptu, x; did you mean --output?; see d2f bokeh --help",
+        ),
+        (
+            ["depth", "a.png", "b.png"],
+            "d2f: b.png: more than this command takes; see d2f depth",
         ),
         (["bokeh", "a.png", "--blades", "six"], "d2f: --blades six: give a whole number; see d2f"),
         (["bokeh", "a.png", "--sharp", "much"], "d2f: --sharp much: give a number; see d2f"),

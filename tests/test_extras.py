@@ -34,8 +34,18 @@ def test_training_commands(tmp_path, module):
 def test_benchmarks(tmp_path):
     done = run(tmp_path, "torch", "-m", "benchmarks.bench_render")
     assert done.returncode == 2
-    hint = f"{sys.executable} -m pip install -e '.[train,app]' --group dev"
+    pip = f"{sys.executable} -m pip install"
+    hint = f"{pip} --upgrade pip && {pip} -e '.[train,app]' --group dev"
     assert done.stderr == f"benchmarks: benchmarks need torch: {hint}\n"
+
+
+def test_ray_tracing_needs_its_own_extra_alone(tmp_path):
+    done = run(tmp_path, "torch optax matplotlib", "-m", "benchmarks.trace", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = ("-m", "benchmarks.trace", "fence", "--out", "x")
+    done = run(tmp_path, "torch mitsuba", *words)
+    assert done.returncode == 2
+    assert "ray tracing needs mitsuba: " in done.stderr
 
 
 @pytest.mark.parametrize(

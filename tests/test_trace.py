@@ -293,7 +293,7 @@ def test_photographs_of_a_folder_are_named_with_their_licence(tmp_path):
         (["fence", "--out", "x", "--textures", "torn"], "a.png: cannot read this picture"),
         (["fence", "--out", "full"], "fence: is there already"),
         (["all", "--out", "full"], "fence: is there already"),
-        (["fence", "--out", "bare/a.png"], "bare/a.png"),
+        (["fence", "--out", "bare/a.png"], "bare/a.png: is no folder; name another --out"),
     ],
 )
 def test_wrong_usage_gets_one_line(words, message, tmp_path, monkeypatch, capsys):

@@ -57,6 +57,8 @@ def train_batches(config: DataConfig, *, half: bool, radius: int) -> Any:
       ValueError: if there is no data, or the batch cannot be shared out evenly.
     """
     processes = jax.process_count()
+    if config.batch_size < 1:
+        raise ValueError(f"data.batch-size {config.batch_size}: give 1 or more")
     if config.batch_size % jax.device_count():
         raise ValueError(
             f"data.batch-size {config.batch_size} does not divide evenly among "
@@ -132,6 +134,9 @@ def _made(config: DataConfig, size: tuple[int, int], radius: int, *, held: bool)
             lens_samples=config.lens_samples,
         )
         return synthetic.Synthetic(scene, count, start=start, make=composites.make_sample)
+    cutouts = tuple(photos.listed(config.cutouts)) if config.cutouts else ()
+    if cutouts:
+        photos.read_cutout(cutouts[0])  # photographs of a wrong folder are told at once
     look = synthetic.SyntheticConfig(
         size=size,
         seed=config.seed,
@@ -140,7 +145,7 @@ def _made(config: DataConfig, size: tuple[int, int], radius: int, *, held: bool)
         near_focus=config.near_focus,
         lens_samples=config.lens_samples,
         photos=tuple(photos.listed(config.photos)) if config.photos else (),
-        cutouts=tuple(photos.listed(config.cutouts)) if config.cutouts else (),
+        cutouts=cutouts,
     )
     return synthetic.Synthetic(look, count, start=start)
 

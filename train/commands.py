@@ -62,6 +62,9 @@ def check(config: TrainConfig) -> None:
             f"--vgg {config.vgg}: the perceptual loss, which it is for, has weight 0; give it one "
             "with --loss.perceptual"
         )
+    for name in ("backbone", "vgg"):
+        if (path := getattr(config, name)) is not None and not path.is_file():
+            raise ValueError(f"--{name} {path}: no such file")
 
 
 def rest() -> list[str]:

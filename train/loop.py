@@ -76,6 +76,8 @@ def train(
     saved = checkpoints.Checkpoints(workdir / "checkpoints", keep=config.keep)
     try:
         # 3. Data.
+        if first:
+            _to_screen(messages.beginning(workdir, stage.name))
         radius = round(config.scale * (stage.model.sizes[-1] // 2))
         data = batches.train_batches(config.data, half=stage.half, radius=radius)
         held_out = batches.validation_pairs(config.data, half=stage.half, radius=radius)

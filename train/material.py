@@ -173,6 +173,8 @@ def assemble(arguments: Arguments) -> Report:
     """
     if arguments.mattes is not None and arguments.matte_model is not None:
         raise ValueError("--mattes and --matte-model: give one of them")
+    if arguments.mattes is not None and not arguments.mattes.is_dir():
+        raise ValueError(f"--mattes {arguments.mattes}: no such folder")
     rows = read_table(arguments.table)
     if arguments.packages is not None:
         if arguments.download:

@@ -34,7 +34,13 @@ def opening(workdir: Path, stage: str, config: TrainConfig, start: int) -> str:
     begun = f"goes on from checkpoints/{start}, step {start} of {config.steps}"
     begun = begun if start else f"a new run of {config.steps} steps"
     again = "stopped, the same command goes on from the last of them"
-    return f"{what}, {begun}; a checkpoint every {config.save_every}; {again}"
+    wait = "the first step waits for compilation"
+    return f"{what}, {begun}; a checkpoint every {config.save_every}; {again}; {wait}"
+
+
+def beginning(workdir: Path, stage: str) -> str:
+    """What is said before anything is read."""
+    return f"{workdir}: {stage}, reading data and making those for validation"
 
 
 def checkpoint(workdir: Path, step: int, *, best: bool) -> str:

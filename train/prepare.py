@@ -72,9 +72,8 @@ def main() -> None:
         for split in ebb.SPLITS:
             count = sum(ebb.in_split(number, split) for number in numbers)
             print(f"  {split:8} {count:5} pairs")
-        print(
-            f"{extras.python()} -m train.stage1 paper --data.source {arguments.out} --workdir runs/1"
-        )
+        command = f"{extras.python()} -m train.stage1 paper"
+        print(f"{command} --data.source {arguments.out} --workdir runs/1")
 
 
 if __name__ == "__main__":

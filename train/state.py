@@ -128,9 +128,10 @@ def make_optimizer(config: TrainConfig, params: Params) -> optax.GradientTransfo
         if not any(path.startswith(start) for path in paths):
             raise ValueError(f"optimizer.trainable: no parameter's path begins with {start!r}")
     updates = max(1, config.steps // settings.accumulate)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.rate, max(1, round(settings.warmup * updates)), updates
-    )
+    warmup = max(1, round(settings.warmup * updates))
+    # The rate reaches zero after the last update at the earliest: there is a way down, however few.
+    updates = max(updates, warmup + 1)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.rate, warmup, updates)
     chain = optax.chain(optax.clip_by_global_norm(settings.clip), optax.adam(schedule))
     labels = jax.tree.map_with_path(lambda path, _: is_trained(_path(path), settings), params)
     optimizer = optax.partition({True: chain, False: optax.set_to_zero()}, labels)

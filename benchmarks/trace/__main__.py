@@ -135,6 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if given.textures:
             textures.check_folder(given.textures)
+        if given.out.exists() and not given.out.is_dir():
+            raise ValueError(f"{given.out}: is no folder; name another --out")
         for name in names:
             if (given.out / name).exists():
                 raise ValueError(f"{given.out / name}: is there already; name another --out")

@@ -1,5 +1,6 @@
 """Starts the server of the page."""
 
+import logging
 import socket
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def run(
     print(f"http://{f'[{place}]' if ':' in place else place}:{port}", flush=True)
     if host not in ("127.0.0.1", "::1", "localhost"):
         print("d2f: note: everyone who reaches this address can use the page", flush=True)
+    logging.getLogger("uvicorn.error").addFilter(is_worth_saying)
     config = uvicorn.Config(
         server.build(rules),
         loop="asyncio",  # uvloop, taken where it is installed, forks a process full of threads
@@ -65,6 +67,11 @@ def run(
     )
     uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def is_worth_saying(record: logging.LogRecord) -> bool:
+    """Whether a line of the server is more than its own end: Ctrl-C during the start cancels it."""
+    return "CancelledError" not in record.getMessage()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,6 +4,7 @@ import functools
 import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +27,7 @@ def run(
     skip: bool = False,
     recursive: bool = False,
 ) -> int:
-    """Develops photographs, with a progress bar for several.
+    """Develops photographs, with a progress bar for several in a terminal.
 
     Args:
       images: Files, folders and patterns.
@@ -74,7 +75,8 @@ def run(
         planned = canvases.plan([canvases.size_of(source) for source, _ in pairs])
     order = sorted(range(len(pairs)), key=lambda index: planned[index] or (0, 0))
     failed, said = 0, _InOrder(console.print)
-    with bar:
+    alone = nullcontext() if several else console.status(f"developing {sources[0].name}")
+    with bar, alone:  # of a status nothing is seen but in a terminal
         for index in bar.track(order, description="photographs"):
             source, target = pairs[index]
             notify = functools.partial(said.add, index)

@@ -14,6 +14,7 @@ from train import ablate, commands, evaluate, export, plot, stage1, stage2
         (stage1.main, ["smoke", "--workdir", "w", "--steps", "0"], "--steps 0: give 1 or more"),
         (stage1.main, ["smoke", "--workdir", "w", "--save-every", "0"], "--save-every 0: give 1"),
         (stage1.main, ["smoke", "--workdir", "w", "--vgg", "v.pth"], "--vgg v.pth: the percep"),
+        (stage1.main, ["smoke", "--workdir", "w", "--backbone", "b.pth"], "--backbone b.pth: no s"),
         (stage1.main, ["smoke", "--workdir", "w", "--stpes", "3"], "did you mean --steps?"),
         (stage1.main, ["smoke"], "Missing from python -m train.x: --workdir PATH"),
         (stage1.main, ["smok"], "no preset 'smok'"),

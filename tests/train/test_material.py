@@ -201,6 +201,8 @@ def test_missing_packages_are_named_and_completed_later(project, monkeypatch, ca
         code, said = run(*words)
         assert (code, said.err.count("\n")) == (2, 1)
         assert "none" in said.err
+    code, said = run("--mattes", "nowhere")
+    assert (code, said.err) == (2, "error: --mattes nowhere: no such folder\n")
     code, said = run("--mattes", "a", "--matte-model", "b")
     assert (code, said.err) == (2, "error: --mattes and --matte-model: give one of them\n")
 

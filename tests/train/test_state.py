@@ -31,6 +31,13 @@ def after(settings, gradients):
     return params
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_run_may_be_as_short_as_a_step(steps):
+    settings = dataclasses.replace(config(warmup=0.05), steps=steps)
+    params = after(settings, [gradient(1.0)] * steps)
+    assert np.isfinite(params["radiance"]["w"]).all()
+
+
 def gradient(value):
     return jax.tree.map(lambda x: jnp.full_like(x, value), PARAMS)
 

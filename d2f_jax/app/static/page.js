@@ -21,7 +21,7 @@ function complain(error) {
 function describe(seen) {
   const parts = [];
   if (seen.sharp) parts.push(`sharp at ${seen.sharp}`);
-  if (cold) parts.push(`getting ready: some moves still take a few seconds (${cold} of 12 parts left)`);
+  if (cold) parts.push(`getting ready: some moves still take a few seconds (${cold} parts left)`);
   say(parts.join("; "));
   $("focus-at").textContent = panel.form().focus.includes(",") ? `at ${state.focus.replaceAll(",", ", ")} px` : "";
 }

@@ -201,6 +201,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
             tree = _ArrayUnpickler(file).load()
@@ -219,6 +221,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)

@@ -26,14 +26,15 @@ def read(path: str | Path) -> Float[np.ndarray, "h w 3"]:
 
 
 def read_cutout(path: str | Path) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """Reads colour and alpha of a cut-out; alpha is 1 where the file has none.
+    """Reads colour and alpha of a cut-out.
 
     Raises:
-      ValueError: as `read`.
+      ValueError: as `read`, or if the file has no alpha.
     """
     photo = image_io.read_photo(path)
-    alpha = np.ones(photo.image.shape[:2], np.float32) if photo.alpha is None else photo.alpha
-    return photo.image, alpha
+    if photo.alpha is None:
+        raise ValueError(f"{path}: has no alpha, so nothing is cut out of it")
+    return photo.image, photo.alpha
 
 
 def size(path: str | Path) -> tuple[int, int]:

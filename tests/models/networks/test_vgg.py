@@ -132,6 +132,8 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([1, 2])])
 def test_files_of_another_kind_are_refused(tmp_path, content):
     for name in ("vgg16.ckpt", "vgg16.npz"):
+        with pytest.raises(ValueError, match=rf"{name}: no such file"):
+            vgg.load_lpips(tmp_path / name)
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name} "):
             vgg.load_lpips(tmp_path / name)

@@ -28,6 +28,9 @@ def test_cutouts_have_alpha(tmp_path):
     picture, alpha = photos.read_cutout(tmp_path / "a.png")
     np.testing.assert_array_equal(alpha, pixels[..., 3] / 255)
     assert picture.shape == (4, 5, 3)
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match=r"b.png: has no alpha, so nothing is cut out of it"):
+        photos.read_cutout(tmp_path / "b.png")
 
 
 def test_the_curve_equals_the_one_in_color():
