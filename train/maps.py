@@ -4,12 +4,13 @@
 
 Comes after stage 1 and takes its networks; only the decoder learns. The frozen encoder sees each
 picture of `d2f_jax.training.data.maps` once, and what it makes of it is kept in DIR/features; so a
-step costs the decoder alone. The last step is what counts: no checkpoint is chosen. The weights in
+step costs the decoder alone. Of a background at an unknown distance the blur that the start gives
+it is kept beside it as the least, so that it is not unlearnt (after Li and Hoiem, Learning without
+forgetting, 2016). The last step is what counts: no checkpoint is chosen. The weights in
 DIR/maps.safetensors are replaced as the run goes on; one that was interrupted finds its features
 again and starts anew.
 """
 
-import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -137,7 +138,15 @@ def make_features(
         "params": variables["params"]["encoder"],
         "batch_stats": variables["batch_stats"]["encoder"],
     }
-    encode = jax.jit(functools.partial(config.defocus_net.encoder.apply, encoder, train=False))
+    net = config.defocus_net
+    decoder = RefineNet(net.features, net.head, net.channels)
+
+    @jax.jit
+    def encode(images):
+        pyramid = net.encoder.apply(encoder, images, train=False)
+        raw: Any = decoder.apply({"params": variables["params"]["decoder"]}, pyramid)
+        return pyramid, jnp.clip(raw[..., 0], 0, 1)
+
     for shard in range(arguments.shards):
         path = folder / f"shard{arguments.seed}_{shard}"
         claim = path.with_suffix(".claimed")
@@ -154,9 +163,12 @@ def make_features(
         pyramids, known = [], []
         for first in range(shard * SHARD, (shard + 1) * SHARD, 8):
             samples = [maps.make_sample(settings, first + i) for i in range(8)]
-            pyramid = encode(jnp.asarray(np.stack([s["image"] for s in samples])))
+            pyramid, first_maps = encode(jnp.asarray(np.stack([s["image"] for s in samples])))
             pyramids.append([np.asarray(level, np.float16) for level in pyramid])
-            known += [s["defocus"].astype(np.float16) for s in samples]
+            for sample, first_map in zip(samples, np.asarray(first_maps), strict=True):
+                least = np.minimum(sample["defocus"], -first_map)
+                kept = np.where(sample["defocus"] < 0, least, sample["defocus"])
+                known.append(kept.astype(np.float16))
         temporary = path.with_suffix(".part")
         temporary.mkdir(exist_ok=True)
         for level, parts in enumerate(zip(*pyramids, strict=True)):
@@ -252,12 +264,12 @@ def map_loss(
 ) -> Float[Array, ""]:
     """How far a map is from the known one.
 
-    The absolute difference; where only `maps.UNKNOWN` is known, what is missing to a defocus of
-    0.35. To these `losses.ranking_loss` and `losses.map_gradient_loss` are added with their
+    The absolute difference; where `known` is negative, what is missing to the least (`maps`). To
+    these `losses.ranking_loss` and `losses.map_gradient_loss` are added with their
     weights.
     """
     sure = known >= 0
-    difference = jnp.where(sure, jnp.abs(defocus - known), jnp.maximum(0.35 - defocus, 0)).mean()
+    difference = jnp.where(sure, jnp.abs(defocus - known), jnp.maximum(-known - defocus, 0)).mean()
     ranked = losses.ranking_loss(defocus, known, sure).mean()
     edges = losses.map_gradient_loss(defocus, known, sure).mean()
     return difference + ranking * ranked + gradient * edges

@@ -16,11 +16,15 @@ from train import maps
 
 
 def test_of_a_background_only_too_little_blur_counts():
-    known = jnp.full((1, 16, 16), data.UNKNOWN)
+    known = jnp.full((1, 16, 16), -data.OUT_OF_FOCUS)
     options = {"ranking": 1.0, "gradient": 1.0}
+    assert float(maps.map_loss(-2 * known, 2 * known, **options)) == 0  # blurred as before
+    assert float(maps.map_loss(-known, 2 * known, **options)) == pytest.approx(
+        data.OUT_OF_FOCUS, abs=1e-5
+    )
     assert float(maps.map_loss(jnp.full((1, 16, 16), 0.5), known, **options)) == 0
     assert float(maps.map_loss(jnp.full((1, 16, 16), 0.1), known, **options)) == pytest.approx(0.25)
-    assert float(maps.map_loss(known + 1, known + 1, **options)) == pytest.approx(0, abs=1e-6)
+    assert float(maps.map_loss(-known, -known, **options)) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -57,6 +61,13 @@ def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monke
     )
     out = maps.run(arguments)
     assert "shard 2 of 2" in capsys.readouterr().out
+    kept = np.concatenate([np.load(path) for path in tmp_path.glob("maps/features/*/defocus.npy")])
+    assert kept.shape == (16, 64, 64)
+    # Of backgrounds whose distance is not known, what the start makes of them is kept as the least.
+    least = -kept[kept < 0]
+    assert least.size
+    assert least.min() >= np.float16(data.OUT_OF_FOCUS)
+    assert least.max() <= 1
     before, after = pipeline.load(start), pipeline.load(out)
     ours, old = (model.params.defocus["params"] for model in (after, before))
     kernel = ours["decoder"]["fusion1"]["unit2"]["conv1"]["kernel"]

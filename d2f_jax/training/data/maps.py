@@ -1,8 +1,8 @@
 """Pictures with known defocus maps for the network that imagines them: no lens takes part.
 
-Four kinds: scenes cast by `rooms`; photographs with a layout drawn by eye, alone or with cut-out
-subjects standing in them (`layouts`); and subjects in their own photographs, of whose background
-only that it is not in focus is known.
+Five kinds: scenes cast by `rooms`; photographs with a layout drawn by eye, alone or with cut-out
+subjects standing in them (`layouts`); subjects in their own photographs, of whose background only
+that it is not in focus is known; and the composites of stage 1.
 """
 
 import functools
@@ -22,8 +22,11 @@ from d2f_jax.training.data import (
     textures,
 )
 
-UNKNOWN = -1.0
-"""In a map: not in focus, and nothing else is known."""
+OUT_OF_FOCUS = 0.35
+"""Defocus that a background at an unknown distance has at least."""
+
+_COMPOSITE_RADIUS = 0.05
+"""Of the last kernel over the long side of composites, as stage 1 has them."""
 
 _TEXTURE_SIDE = 256
 
@@ -39,7 +42,7 @@ class MapsConfig:
       scenes: Photographs without a near subject, for surfaces.
       drawn: Scenes with their layouts, as pairs.
       kinds: Shares of cast scenes, drawn photographs with subjects, drawn photographs alone,
-        subjects in their own photographs.
+        subjects in their own photographs, composites.
       amount: Radius of the largest blur over that of the last kernel, where a subject is in focus
         and where not.
       dolls: Chance that a subject is not cut from a photograph but a textured shape: half of them
@@ -51,19 +54,23 @@ class MapsConfig:
     subjects: tuple[composites.Subject, ...]
     scenes: tuple[Path, ...]
     drawn: tuple[tuple[Path, layouts.Layout], ...]
-    kinds: tuple[float, float, float, float] = (0.4, 0.27, 0.15, 0.18)
+    kinds: tuple[float, float, float, float, float] = (0.3, 0.2, 0.1, 0.2, 0.2)
     amount: tuple[float, float] = (0.9, 0.4)
     dolls: float = 0.25
 
 
 def make_sample(config: MapsConfig, index: int) -> dict[str, np.ndarray]:
-    """Makes `image` (`h w 3`, sRGB in [0, 1]) and `defocus` (`h w`: [0, 1] or `UNKNOWN`).
+    """Makes `image` (`h w 3`, sRGB in [0, 1]) and `defocus` (`h w`).
+
+    Defocus is in [0, 1] where it is known; a negative value -v says that it is v or more.
 
     Raises:
       ValueError: if a photograph or matte cannot be read.
     """
     rng = np.random.default_rng((config.seed, index))
-    kind = int(rng.choice(4, p=config.kinds))
+    kind = int(rng.choice(5, p=config.kinds))
+    if kind == 4:
+        return _composite(rng, config, index)
     if kind == 3:
         return _own(rng, config)
     if kind == 0:
@@ -140,8 +147,25 @@ def _own(rng: np.random.Generator, config: MapsConfig) -> dict[str, np.ndarray]:
     inside = alpha > 0.5
     return {
         "image": rooms.finish(rng, image),
-        "defocus": np.where(inside, 0, UNKNOWN).astype(np.float32),
+        "defocus": np.where(inside, 0, -OUT_OF_FOCUS).astype(np.float32),
     }
+
+
+def _composite(rng: np.random.Generator, config: MapsConfig, index: int) -> dict[str, np.ndarray]:
+    radius = _COMPOSITE_RADIUS * max(config.size)
+    made = composites.make_sample(
+        composites.CompositesConfig(
+            size=config.size,
+            seed=config.seed,
+            subjects=config.subjects,
+            scenes=config.scenes,
+            radius=(0.4 * radius, radius),
+            full_radius=radius,
+            lens_samples=1,  # the blurred picture is not used
+        ),
+        index,
+    )
+    return {"image": rooms.finish(rng, made["image"]), "defocus": made["defocus"]}
 
 
 def _cutout(rng: np.random.Generator, config: MapsConfig) -> layouts.Cutout:

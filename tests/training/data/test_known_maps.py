@@ -31,9 +31,9 @@ def config(tmp_path):
     )
 
 
-@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("kind", range(5))
 def test_each_kind_has_a_map_and_the_same_seed_gives_the_same_sample(config, kind):
-    kinds = tuple(float(k == kind) for k in range(4))
+    kinds = tuple(float(k == kind) for k in range(5))
     config = maps.MapsConfig(**(vars(config) | {"kinds": kinds}))
     for index in range(3):
         sample, again = (maps.make_sample(config, index) for _ in range(2))
@@ -41,7 +41,9 @@ def test_each_kind_has_a_map_and_the_same_seed_gives_the_same_sample(config, kin
         assert sample["image"].shape == (48, 64, 3)
         assert 0 <= sample["image"].min() <= sample["image"].max() <= 1
         defocus = sample["defocus"]
-        assert defocus.min() == (maps.UNKNOWN if kind == 3 else pytest.approx(0, abs=0.1))
+        assert defocus.min() == (
+            np.float32(-maps.OUT_OF_FOCUS) if kind == 3 else pytest.approx(0, abs=0.1)
+        )
         assert defocus.max() <= 1
 
 
