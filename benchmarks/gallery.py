@@ -111,6 +111,8 @@ def phones(folder: Path) -> np.ndarray:
         photo, disparity, mask = batch.read_mapped(
             folder / name, map_sources.find(chosen), chosen.mask, print
         )
+        if disparity is None:
+            raise ValueError(f"{folder / name}: holds no depth")
         bokeh = renderers.renderer(chosen)(photo, disparity, mask).photo.image
         grey = develop.fitted(disparity.disparity, photo.image.shape[:2])
         low, high = develop.extremes(grey)
