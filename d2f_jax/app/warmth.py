@@ -12,7 +12,7 @@ from d2f_jax.photo.settings import Settings
 from d2f_jax.render import highlights
 from d2f_jax.render.highlights import HighlightRule
 
-RADII = (16.0, 6.0, 40.0)
+RADII = (16.0, 4.0, 40.0)
 """One of each number of levels that previews have (`render.ladder`), the commonest first."""
 
 

@@ -9,8 +9,10 @@ from jax import Array
 
 from d2f_jax.render.inpaint import local_maximum
 
-FINE = (0.0, 1.0, 2.0, 3.0, 4.3, 6.0, 8.0)  # radii at full size, on one side [px]
+FINE = (0.0, 1.0, 2.0, 3.0, 4.3)  # radii at full size, on one side [px]
 COARSE = (5.0, 6.0, 7.0, 8.0, 10.0, 12.7, 16.0)  # of each level, in its own pixels
+BETWEEN = (3.0, 4.0)  # of the first level besides
+RIMLESS = len((*FINE, *BETWEEN))  # first layer that loses the rims of small lights' discs
 
 
 CONNECTED = 4
@@ -19,12 +21,24 @@ CONNECTED = 4
 
 def levels_for(radius: float) -> int:
     """Number of coarser levels that hold circles up to a radius [px]."""
-    return max(0, math.ceil(math.log2(max(radius, 1.0) / FINE[-1]) / 2 - 1e-6))
+    if radius <= FINE[-1]:
+        return 0
+    return max(1, math.ceil(math.log2(radius / (2 * COARSE[-1])) / 2 - 1e-6) + 1)
+
+
+def own_radii(level: int) -> tuple[float, ...]:
+    """Radii of a coarser level's layers on one side of the focus, in its own pixels."""
+    return (*BETWEEN, *COARSE) if level == 1 else COARSE
+
+
+def first(level: int) -> int:
+    """Index of a coarser level's first layer."""
+    return len(FINE) + sum(len(own_radii(below)) for below in range(1, level))
 
 
 def radii(levels: int) -> tuple[float, ...]:
     """Radii of the layers on one side of the focus, from 0 [px]."""
-    coarse = (own * 2 ** halvings(level) for level in range(1, levels + 1) for own in COARSE)
+    coarse = (r * 2 ** halvings(level) for level in range(1, levels + 1) for r in own_radii(level))
     return (*FINE, *coarse)
 
 
@@ -36,6 +50,17 @@ def margin(halved: int) -> int:
 def halvings(level: int) -> int:
     """How often the picture is halved for a level."""
     return max(0, 2 * level - 1)
+
+
+def spread(halvings: int) -> float:
+    """What a smaller size adds to the square of a disc's radius, in pixels of the level.
+
+    A disc has a variance of a quarter of its radius squared in each direction. Averages of two
+    pixels and linear interpolation between them add 1 on average over the place of a point, in
+    pixels before halving, and each further halving that of larger pixels: 4/3 in the square of the
+    radius. The soft rim, a pixel wide, adds 5/12, of which a disc at full size has its own.
+    """
+    return (4 / 3 + 5 / 12) * (1 - 0.25**halvings)
 
 
 def canvas_margin(levels: int) -> int:

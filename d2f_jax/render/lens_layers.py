@@ -6,8 +6,8 @@ layers before it. Coverage follows two rules. Parts of one surface cover disjoin
 so that neighbouring layers add up; whatever is separated by a step in depth is hidden
 independently, so that a far layer is dimmed by the coverage in front of it.
 
-The layers form a fixed ladder (`ladder`), the same on both sides of the focus: up to 8 px at full
-size, up to four times that at half size, again four times that at an eighth, ... (levels). What is
+The layers form a fixed ladder (`ladder`), the same on both sides of the focus: up to 4.3 px at full
+size, up to 32 px at half size, up to four times that at an eighth, ... (levels). What is
 compiled depends on the number of levels alone, not on focus, blur or map. Small lights, whose discs
 would lose their rims at a smaller size, are added at full size with their own radius (`lights`).
 
@@ -139,8 +139,8 @@ def blur_layers(
     laid = _nothing(batch, sizes[-1], scene.planes)
     near_free, far, far_free = [], [], []
     for level in range(levels, 0, -1):
-        first = len(ladder.FINE) + (level - 1) * len(ladder.COARSE)
-        nearest = np.arange(first + len(ladder.COARSE) - 1, first - 1, -1)
+        first, count = ladder.first(level), len(ladder.own_radii(level))
+        nearest = np.arange(first + count - 1, first - 1, -1)
         part = _crop(scene, margin, ladder.halvings(level), sizes)
         layers = _blurred_layers(
             part,
@@ -150,10 +150,10 @@ def blur_layers(
             aperture,
             layer_batch,
         )
-        laid, free = jax.lax.scan(_lay, laid, layers[: len(ladder.COARSE)])
+        laid, free = jax.lax.scan(_lay, laid, layers[:count])
         laid = finer(laid, ladder.halvings(level), ladder.halvings(level - 1))
         near_free.append((ladder.halvings(level), free))
-        far.insert(0, (ladder.halvings(level), layers[len(ladder.COARSE) :]))
+        far.insert(0, (ladder.halvings(level), layers[count:]))
 
     laid = _lay_fine(
         _crop(scene, margin, 0, sizes), laid, radii[: len(ladder.FINE)], aperture, layer_batch
@@ -180,7 +180,7 @@ def blur_layers(
 
 def _find_lights(radiance, coc_radius, layer):
     """The lights that the coarser layers would lose, and the picture without them."""
-    coarse = jnp.clip(jnp.abs(layer) - len(ladder.FINE) + 1, 0.0, 1.0)
+    coarse = jnp.clip(jnp.abs(layer) - ladder.RIMLESS + 1, 0.0, 1.0)
     strength, find = lights.strength, lights.find
     for _ in layer.shape[:-2]:
         strength, find = jax.vmap(strength), jax.vmap(find)
@@ -272,15 +272,27 @@ def _blurred_layers(scene, indices, radii, halvings, aperture, batch):
         widest=math.ceil(float(np.max(radii[np.abs(indices)])) / 2**halvings),
     )
 
+    cut = functools.partial(_cut_out, scene, halvings=halvings)
+
     def blurred(step):
         index, radius = step
-        layer = _cut_out(scene, index, halvings)
-        shape = jax.eval_shape(one, layer, radius)
-        nothing = jnp.zeros(shape.shape, shape.dtype)
-        return jax.lax.cond(_is_there(layer), one, lambda *_: nothing, layer, radius)
+        there = _is_there(scene, index)
+        # Two conditions, as what passes between them is made once; XLA would make it in each use.
+        layer = _if(there, cut, index)
+        return _if(there, one, layer, radius)
 
     steps = _steps(indices, radii)
     return jax.lax.map(jax.checkpoint(blurred), steps, batch_size=batch if batch > 1 else None)
+
+
+def _if(condition, function, *operands):
+    """What a function makes of the operands, or zeros."""
+
+    def nothing(*_):
+        like = jax.eval_shape(function, *operands)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+    return jax.lax.cond(condition, function, nothing, *operands)
 
 
 def _lay_fine(scene, laid, radii, aperture, batch):
@@ -317,7 +329,7 @@ def _lay_fine(scene, laid, radii, aperture, batch):
     def step(laid, chunk):
         index, radius, exists = chunk
         layers = jax.vmap(functools.partial(_cut_out, scene, halvings=0))(index)
-        present = jnp.any(exists & jax.vmap(_is_there)(layers))
+        present = jnp.any(exists & jax.vmap(functools.partial(_is_there, scene))(index))
         return jax.lax.cond(present, lay, skip, laid, layers, radius, exists), None
 
     return jax.lax.scan(jax.checkpoint(step), laid, chunks)[0]
@@ -347,9 +359,9 @@ def _cut_out(scene, index, halvings):
     return _Layer(planes, known)
 
 
-def _is_there(layer):
+def _is_there(scene, index):
     """Whether anything belongs to a layer."""
-    return jnp.any(layer.planes[..., 3, :, :] > 0)
+    return jnp.any(ladder.membership(scene.layer, index) > 0)
 
 
 def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=False):
@@ -359,7 +371,9 @@ def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=Fals
     focus, or blurred `directly` where that is faster.
     """
     planes = push_pull(layer.planes, layer.known, extent)
-    radius = radius / 2**halvings
+    if halvings:
+        own = radius / 2**halvings
+        radius = jnp.sign(own) * jnp.sqrt(own**2 - ladder.spread(halvings))
     edge = ladder.margin(halvings) - _RING
 
     def blurred(planes, reach):
@@ -368,12 +382,16 @@ def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=Fals
         cut = slice(edge - reach, reach - edge)
         return convolution.convolve_valid(planes[..., cut, cut], kernel)
 
-    if halvings:
+    if halvings > 1:
         return blurred(planes, widest)
-    reaches = [0, *(_DIRECT if directly else ()), widest]
+    if halvings:
+        reaches = [_DIRECT[-1], widest]
+    else:
+        reaches = [0, *(_DIRECT if directly else ()), widest]
     ways = [functools.partial(blurred, reach=reach) for reach in reaches]
+    if not halvings:
+        ways[0] = lambda planes: planes[..., edge:-edge, edge:-edge]
     which = jnp.searchsorted(jnp.asarray(reaches, radius.dtype), jnp.abs(radius))
-    ways[0] = lambda planes: planes[..., edge:-edge, edge:-edge]
     return jax.lax.switch(which, ways, planes)
 
 

@@ -47,7 +47,8 @@ def inner_psnr(a, b):
 
 
 def test_ladder_grows_by_levels_and_covers_the_radius():
-    for radius, levels, end in ((0.0, 0, 8), (8.0, 0, 8), (8.1, 1, 32), (33.0, 2, 128)):
+    steps = ((0.0, 0, 4.3), (4.3, 0, 4.3), (4.4, 1, 32), (32.0, 1, 32), (33.0, 2, 128))
+    for radius, levels, end in steps:
         assert ladder.levels_for(radius) == levels
         assert ladder.radii(levels)[-1] == end
     radii = np.asarray(ladder.radii(3))
