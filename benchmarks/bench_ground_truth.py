@@ -37,7 +37,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.metrics import structural_similarity
 
 from benchmarks import checkouts, peers
-from d2f_jax import color, render
+from d2f_jax import color, files, render
 from d2f_jax.models import resize
 from d2f_jax.render import highlights
 
@@ -212,16 +212,17 @@ def other_methods(
     found: list[tuple[checkouts.Checkout, Path]], python: str
 ) -> dict[str, Callable[[Sample], np.ndarray]]:
     """The methods of checkouts that this machine can run; says why the others are left out."""
-    methods: dict[str, Callable[[Sample], np.ndarray]] = {}
-    for checkout, folder in found:
-        name = f"8 bit: {checkout.title}, its own code"
-        try:
-            checkouts.check(python)
-        except checkouts.Skipped as reason:
+    names = [f"8 bit: {checkout.title}, its own code" for checkout, _ in found]
+    try:
+        python = checkouts.check(python) if found else python
+    except checkouts.Skipped as reason:
+        for name in names:
             print(f"{name}: left out, {reason}", file=sys.stderr)
-            continue
-        methods[name] = functools.partial(_by_checkout, checkout, folder, python)
-    return methods
+        return {}
+    return {
+        name: functools.partial(_by_checkout, *where, python)
+        for name, where in zip(names, found, strict=True)
+    }
 
 
 def _by_checkout(
@@ -259,12 +260,17 @@ def main() -> None:
     methods = {name: method for name, method in METHODS.items() if arguments.only in name}
     try:
         found = [checkouts.parse(text) for text in arguments.checkout]
+        if len({checkout for checkout, _ in found}) < len(found):
+            raise ValueError("--checkout: one folder for each method")
     except ValueError as error:
         parser.error(str(error))
+    if arguments.output and not arguments.output.parent.is_dir():
+        parser.error(f"{arguments.output}: no such folder")
     others = other_methods(found, arguments.checkout_python)
     methods |= others
+    none_left = f"no method is left; there are {', '.join(METHODS)}"
     if not methods:
-        parser.error(f"no method is left; there are {', '.join(METHODS)}")
+        parser.error(none_left)
 
     rows: list[dict] = []
     for sample in read_suite(arguments.suite):
@@ -283,6 +289,8 @@ def main() -> None:
             seconds = time.perf_counter() - start
             row = scores(results[name], sample) | {"seconds": seconds}
             rows.append({"method": name, "sample": sample.name} | row)
+        if not methods:
+            parser.error(none_left)
         print(sample.name, flush=True)
         if arguments.sheets:
             arguments.sheets.mkdir(parents=True, exist_ok=True)
@@ -306,7 +314,8 @@ def main() -> None:
             "means": means,
             "images": rows,
         }
-        arguments.output.write_text(json.dumps(content, indent=1).replace("NaN", "null") + "\n")
+        text = json.dumps(content, indent=1).replace("NaN", "null") + "\n"
+        files.write_bytes(arguments.output, text.encode())
 
 
 def _means(rows: list[dict]) -> dict[str, float]:

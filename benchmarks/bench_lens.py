@@ -131,7 +131,7 @@ def gradients(megapixels: float, radius: float, options: argparse.Namespace) -> 
 def moved_focus(megapixels: float, radius: float, options: argparse.Namespace) -> dict[str, Any]:
     """Ours alone: every call has a focus that none had before, and what is compiled is counted.
 
-    The largest radius stays on its step of the ladder (8, 32, 128 px, ...); the first picture
+    The largest radius stays on its step of the ladder (4.3, 32, 128 px, ...); the first picture
     beyond it would be compiled once.
     """
     image, disparity = scene(megapixels)

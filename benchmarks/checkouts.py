@@ -9,6 +9,9 @@ JPEG; Dr.Bokeh cuts the picture into two layers by a network for salient objects
 and are given 2.2, the closest to light; BokehMe's own default is 4.
 """
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,9 +62,9 @@ def _demo(task: Task) -> list[str]:
         *("--image_path", str(task.image)),
         *("--disp_path", str(task.map.with_suffix(".png"))),
         *("--save_dir", str(task.out)),
-        *("--K", repr(task.blur)),
-        *("--disp_focus", repr(task.focus)),
-        *("--gamma", GAMMA),
+        f"--K={task.blur!r}",
+        f"--disp_focus={task.focus!r}",  # may be below 0, and look like an option
+        f"--gamma={GAMMA}",
     ]
 
 
@@ -71,10 +74,10 @@ def _dr_bokeh(task: Task) -> list[str]:
         *("--rgb", str(task.image)),
         *("--disp", str(task.map.with_suffix(".npz"))),
         *("--ofile", str(task.out / "bokeh.png")),
-        *("--K_blur", repr(task.blur)),
-        *("--focal", repr(task.focus)),
-        *("--lens", str(2 * int(np.ceil(reach)) + 1)),
-        *("--gamma", GAMMA),
+        f"--K_blur={task.blur!r}",
+        f"--focal={task.focus!r}",
+        f"--lens={2 * int(np.ceil(reach)) + 1}",
+        f"--gamma={GAMMA}",
     ]
 
 
@@ -111,12 +114,17 @@ def parse(text: str) -> tuple[Checkout, Path]:
     return checkout, Path(folder).resolve()
 
 
-def check(python: str) -> None:
+def check(python: str) -> str:
     """Looks whether the checkouts' Python finds CUDA, which parts of all three need.
+
+    Returns:
+      Where that Python lies, whatever folder it is started from.
 
     Raises:
       Skipped: with the reason, if not.
     """
+    # Not resolved: the Python of a virtual environment is a link.
+    python = os.path.abspath(shutil.which(python) or python)
     probe = "import torch; print(torch.cuda.is_available())"
     try:
         said = _start([python, "-c", probe], Path.cwd())
@@ -124,6 +132,7 @@ def check(python: str) -> None:
         raise Skipped(f"its Python lacks torch ({error})") from None
     if said.strip() != "True":
         raise Skipped("it needs CUDA, and torch finds none")
+    return python
 
 
 def render(
@@ -174,23 +183,33 @@ def render(
         path = checkout.result(task)
         if not path.is_file():
             raise Skipped(f"it wrote no {path.name}")
-        with Image.open(path) as picture:
-            made = np.asarray(picture.convert("RGB"), np.float32) / 255
+        try:
+            with Image.open(path) as picture:
+                made = np.asarray(picture.convert("RGB"), np.float32) / 255
+        except OSError as error:
+            raise Skipped(f"its {path.name} cannot be read ({error})") from None
     if made.shape != image.shape:
         raise Skipped(f"it wrote {made.shape[1]}x{made.shape[0]} pixels")
     return made
 
 
 def _start(words: list[str], folder: Path) -> str:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        done = subprocess.run(
-            words, cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False
+        started = subprocess.Popen(
+            words, cwd=folder, text=True, errors="replace", start_new_session=True, **pipes
         )
-    except subprocess.TimeoutExpired:
-        raise Skipped(f"it took more than {LIMIT} s for a picture") from None
     except OSError as error:
         raise Skipped(f"{words[0]}: {error.strerror}") from None
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise Skipped(lines[-1] if lines else f"it ended with code {done.returncode}")
-    return done.stdout
+    try:
+        out, errors = started.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        raise Skipped(f"it took more than {LIMIT} s for a picture") from None
+    finally:
+        if started.returncode is None:  # with whatever it has started
+            os.killpg(started.pid, signal.SIGKILL)
+            started.communicate()
+    if started.returncode:
+        lines = (errors or out).strip().splitlines()
+        raise Skipped(lines[-1] if lines else f"it ended with code {started.returncode}")
+    return out

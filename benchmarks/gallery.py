@@ -2,7 +2,7 @@
 
     python -m benchmarks.gallery [--phones FOLDER] [--traced FOLDER] [--output docs/pictures]
 
-Of the ray-traced scenes in `benchmarks/ground_truth` (or `--suite`):
+Of the ray-traced scenes in `benchmarks/ground_truth`:
 
 - `lens_blur.jpg`: three of them, all in focus, by `lens_blur`, and as they were traced;
 - `apertures.jpg`: the night lights through six openings.
@@ -234,26 +234,23 @@ def radii(path: Path) -> None:
 def main() -> None:
     """Makes the pictures."""
     parser = argparse.ArgumentParser(description="Makes the pictures of the documents.")
-    parser.add_argument(
-        "--suite", type=Path, default=bench_ground_truth.SUITE, help="ray-traced scenes"
-    )
     parser.add_argument("--phones", type=Path, help="folder of the phones' photographs")
     parser.add_argument("--traced", type=Path, help="scenes of benchmarks.trace, for traced.jpg")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures"))
     arguments = parser.parse_args()
     if not arguments.output.is_dir():
         parser.error(f"{arguments.output} is no folder")
-    for suite in (arguments.suite, arguments.traced):
-        if suite and not any(suite.glob("*/meta.json")):
-            parser.error(f"{suite} holds no scenes (folders with a meta.json)")
+    if arguments.traced and len(list(arguments.traced.glob("*/meta.json"))) not in (2, 4, 6):
+        parser.error(f"{arguments.traced}: holds no two, four or six scenes")
     if arguments.phones:
-        if not (arguments.phones / "pug.heic").is_file():
-            parser.error(f"{arguments.phones} holds no pug.heic")
+        for name in ("pug.heic", "mango-image.jpg", "mango-depth.jpg"):
+            if not (arguments.phones / name).is_file():
+                parser.error(f"{arguments.phones} holds no {name}")
         save(phones(arguments.phones), arguments.output / "phones.jpg")
     if arguments.traced:
         save(traced(arguments.traced), arguments.output / "traced.jpg")
-    save(ray_traced(arguments.suite), arguments.output / "lens_blur.jpg")
-    save(apertures(arguments.suite), arguments.output / "apertures.jpg")
+    save(ray_traced(bench_ground_truth.SUITE), arguments.output / "lens_blur.jpg")
+    save(apertures(bench_ground_truth.SUITE), arguments.output / "apertures.jpg")
     radii(arguments.output / "focus_blur_distance.svg")
     image, disparity = motorcycle()
     sharp = focus.at_pixel(disparity, 250, 330)

@@ -197,18 +197,27 @@ def parse(arguments: Sequence[str]) -> Command:
         | Annotated[Doctor, tyro.conf.subcommand("doctor")],
         arguments,
         program="d2f",
+        called=" ".join(["d2f", *(word for word in arguments[:1] if word in COMMANDS)]),
         description="Wide-aperture pictures from sharp photographs (Defocus to Focus).",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 
-def read(form: Any, words: Sequence[str] | None, *, program: str, **options: Any) -> Any:
+def read(
+    form: Any,
+    words: Sequence[str] | None,
+    *,
+    program: str,
+    called: str | None = None,
+    **options: Any,
+) -> Any:
     """The words of a command line (None: of this process) as `form` has them, by `tyro.cli`.
 
     Args:
       form: A dataclass, or a union of them.
       words: The words.
       program: What the command is called.
+      called: The same with its subcommand, whose help is named where something is wrong.
       **options: What else `tyro.cli` takes.
 
     Raises:
@@ -222,9 +231,7 @@ def read(form: Any, words: Sequence[str] | None, *, program: str, **options: Any
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        if words and words[0] in COMMANDS and program == "d2f":
-            program = f"d2f {words[0]}"
-        raise ValueError(_unboxed(errors.getvalue(), program)) from None
+        raise ValueError(_unboxed(errors.getvalue(), called or program)) from None
 
 
 def command() -> int:
@@ -369,7 +376,8 @@ def _unboxed(text: str, program: str) -> str:
         }
         kind = next((kind for word, kind in kinds.items() if word in said), "another value")
         said = f"{wrong[1]} {wrong[2]}: give {kind}"
-    said = re.sub(r"Unrecognized options: ([^-].*)", r"\1: more than this command takes", said)
+    if extra := re.fullmatch(r"Unrecognized options: ((?!-)\S+(?:, (?!-)\S+)*)", said):
+        said = f"{extra[1]}: more than this command takes"
     said = re.sub(r" Argument helptext: .*", "", said).replace(" Unrecognized", "; Unrecognized")
     said = re.sub(r"[.;]? Perhaps you meant: (--[\w.-]+).*", r"; did you mean \1?", said)
     return f"{said.rstrip('.')}; see {helps[-1] if helps else f'{program} --help'}"

@@ -333,7 +333,7 @@ def test_lens_blur_is_as_near_to_light_as_the_table_says(name):
     assert psnr == pytest.approx(stored[name], abs=0.02)
 
 
-@pytest.mark.parametrize("option", ["--output", "--suite", "--phones", "--traced"])
+@pytest.mark.parametrize("option", ["--output", "--phones", "--traced"])
 def test_the_gallery_refuses_folders_that_are_not_there(option, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gallery", option, str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit) as refused:

@@ -114,6 +114,8 @@ def test_a_failure_is_told_by_its_last_line(checkout, monkeypatch):
     assert reason() == "FileNotFoundError: checkpoints/net.pth"
     entry.write_text("print('done')\n")
     assert reason().startswith("it wrote no bokeh")
+    entry.write_text("import sys; sys.stderr.buffer.write(b'caf\\xe9\\n'); sys.exit(1)\n")
+    assert reason() == "caf\ufffd"
     entry.write_text("import sys; sys.exit(3)\n")
     assert reason() == "it ended with code 3"
     monkeypatch.setattr(checkouts, "LIMIT", 0.2)
@@ -121,12 +123,28 @@ def test_a_failure_is_told_by_its_last_line(checkout, monkeypatch):
     assert reason() == "it took more than 0.2 s for a picture"
 
 
-def test_without_cuda_or_torch_a_method_is_left_out(tmp_path):
+def test_a_torn_picture_or_one_of_another_size_is_told(tmp_path):
+    method, folder = make("mpib", tmp_path)
+    entry = folder / method.entry
+    whole = entry.read_text()
+    disparity = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    for painted, message in (
+        ('Path(out).write_bytes(b"JFIF")', "its bokeh_pred.jpg cannot be read"),
+        ('Image.new("RGB", (9, 8)).save(out)', "it wrote 9x8 pixels"),
+    ):
+        entry.write_text(f"{whole}\n{painted}\n")
+        with pytest.raises(checkouts.Skipped, match=message):
+            checkouts.render(method, folder, np.zeros((8, 8, 3)), disparity, 0.2, 1.0)
+
+
+def test_without_cuda_or_torch_a_method_is_left_out(tmp_path, monkeypatch):
     python = make_python(tmp_path, "echo False")
     with pytest.raises(checkouts.Skipped, match="it needs CUDA, and torch finds none"):
         checkouts.check(python)
     make_python(tmp_path, "echo True")
-    checkouts.check(python)
+    assert checkouts.check(python) == python
+    monkeypatch.chdir(tmp_path)
+    assert checkouts.check("./python") == python  # it will be started from elsewhere
     make_python(tmp_path, "echo 'ModuleNotFoundError: torch' >&2; exit 1")
     with pytest.raises(checkouts.Skipped, match=r"lacks torch \(ModuleNotFoundError: torch\)"):
         checkouts.check(python)
@@ -173,6 +191,8 @@ def test_the_table_has_a_row_for_it_or_the_reason(tmp_path, monkeypatch, capsys)
     assert run().err == f"{begin}it needs CUDA, and torch finds none\n"
     for words, line in (
         (("--checkout", "mpib=nowhere"), "nowhere: no checkout of MPIB (demo.py is missing)"),
+        (("--checkout", f"mpib={tmp_path / 'mpib'}"), "--checkout: one folder for each method"),
+        (("--output", "none/x.json"), "none/x.json: no such folder"),
         (("--only", "nothing like it"), f"no method is left; there are {', '.join(METHODS)}"),
     ):
         with pytest.raises(SystemExit) as left:

@@ -44,6 +44,8 @@ def refused(capsys, *arguments):
             ["depth", "a.png", "b.png"],
             "d2f: b.png: more than this command takes; see d2f depth",
         ),
+        (["depth", "a.png", "b.png", "--foo"], "Unrecognized options: b.png, --foo; see d2f depth"),
+        (["--foo"], "see d2f --help"),
         (["bokeh", "a.png", "--blades", "six"], "d2f: --blades six: give a whole number; see d2f"),
         (["bokeh", "a.png", "--sharp", "much"], "d2f: --sharp much: give a number; see d2f"),
         (["app", "--port", "abc"], "d2f: --port abc: give a whole number; see d2f"),

@@ -57,6 +57,10 @@ def check(config: TrainConfig) -> None:
     for name in ("steps", "save_every", "log_every", "keep"):
         if (value := getattr(config, name)) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {value}: give 1 or more")
+    if not 0 <= config.optimizer.warmup <= 1:
+        raise ValueError(
+            f"--optimizer.warmup {config.optimizer.warmup}: give a share of the run, from 0 to 1"
+        )
     if config.vgg is not None and not config.loss.perceptual:
         raise ValueError(
             f"--vgg {config.vgg}: the perceptual loss, which it is for, has weight 0; give it one "

@@ -3,14 +3,15 @@
     python -m train.maps MATERIAL --layouts TABLE --start FILE|RUN --workdir DIR
 
 Comes after stage 1 and takes its networks; only the decoder learns. The frozen encoder sees each
-picture of `d2f_jax.training.data.maps` once, and what it makes of it is kept in DIR/features; so a
-step costs the decoder alone. Of a background at an unknown distance the blur that the start gives
-it is kept beside it as the least, so that it is not unlearnt (after Li and Hoiem, Learning without
-forgetting, 2016). The last step is what counts: no checkpoint is chosen. The weights in
-DIR/maps.safetensors are replaced as the run goes on; one that was interrupted finds its features
-again and starts anew.
+picture of `d2f_jax.training.data.maps` once, and what it makes of it is kept in DIR, in a folder of
+features; so a step costs the decoder alone. Of a background at an unknown distance the blur that
+the start gives it is kept beside it as the least, so that it is not unlearnt (after Li and Hoiem,
+Learning without forgetting, 2016). The last step is what counts: no checkpoint is chosen. The
+weights in DIR/maps.safetensors are replaced as the run goes on; one that was interrupted finds its
+features again and starts anew.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -81,7 +82,7 @@ class Arguments:
 
 def main() -> None:
     """The command."""
-    with commands.user_errors():
+    with commands.user_errors("interrupted; the same command finds its features and starts anew"):
         run(commands.parse(Arguments, description=__doc__))
 
 
@@ -95,7 +96,7 @@ def run(arguments: Arguments) -> Path:
       ValueError: for material, table or weights that cannot be read.
     """
     model = held_out.load(arguments.start)
-    folder = arguments.workdir / "features"
+    folder = arguments.workdir / f"features-{_known_by(model.params.defocus)}"
     folder.mkdir(parents=True, exist_ok=True)
     make_features(model.config, model.params.defocus, arguments, folder)
     text = json.dumps(asdict(arguments), default=str, indent=2)
@@ -153,30 +154,51 @@ def make_features(
         if path.exists() or claim.exists():
             continue
         claim.touch()
-        settings = maps.MapsConfig(
-            size=SHAPES[shard % len(SHAPES)],
-            seed=arguments.seed,
-            subjects=material.subjects,
-            scenes=material.scenes,
-            drawn=drawn,
-        )
-        pyramids, known = [], []
-        for first in range(shard * SHARD, (shard + 1) * SHARD, 8):
-            samples = [maps.make_sample(settings, first + i) for i in range(8)]
-            pyramid, first_maps = encode(jnp.asarray(np.stack([s["image"] for s in samples])))
-            pyramids.append([np.asarray(level, np.float16) for level in pyramid])
-            for sample, first_map in zip(samples, np.asarray(first_maps), strict=True):
-                least = np.minimum(sample["defocus"], -first_map)
-                kept = np.where(sample["defocus"] < 0, least, sample["defocus"])
-                known.append(kept.astype(np.float16))
-        temporary = path.with_suffix(".part")
-        temporary.mkdir(exist_ok=True)
-        for level, parts in enumerate(zip(*pyramids, strict=True)):
-            np.save(temporary / f"level{level}.npy", np.concatenate(parts))
-        np.save(temporary / "defocus.npy", np.stack(known))
-        temporary.rename(path)
-        claim.unlink()
+        try:
+            _make_shard(shard, path, arguments.seed, encode, material, drawn)
+        finally:
+            claim.unlink()
         print(f"shard {shard + 1} of {arguments.shards}", flush=True)
+
+
+def _make_shard(
+    shard: int,
+    path: Path,
+    seed: int,
+    encode: Callable[[Array], tuple[Any, Array]],
+    material: composites.Material,
+    drawn: tuple[tuple[Path, layouts.Layout], ...],
+) -> None:
+    settings = maps.MapsConfig(
+        size=SHAPES[shard % len(SHAPES)],
+        seed=seed,
+        subjects=material.subjects,
+        scenes=material.scenes,
+        drawn=drawn,
+    )
+    pyramids, known = [], []
+    for first in range(shard * SHARD, (shard + 1) * SHARD, 8):
+        samples = [maps.make_sample(settings, first + i) for i in range(8)]
+        pyramid, first_maps = encode(jnp.asarray(np.stack([s["image"] for s in samples])))
+        pyramids.append([np.asarray(level, np.float16) for level in pyramid])
+        for sample, first_map in zip(samples, np.asarray(first_maps), strict=True):
+            least = np.minimum(sample["defocus"], -first_map)
+            kept = np.where(sample["defocus"] < 0, least, sample["defocus"])
+            known.append(kept.astype(np.float16))
+    temporary = path.with_suffix(".part")
+    temporary.mkdir(exist_ok=True)
+    for level, parts in enumerate(zip(*pyramids, strict=True)):
+        np.save(temporary / f"level{level}.npy", np.concatenate(parts))
+    np.save(temporary / "defocus.npy", np.stack(known))
+    temporary.rename(path)
+
+
+def _known_by(variables: dict[str, Any]) -> str:
+    """What features of other networks, or of samples made otherwise, have another name by."""
+    digest = hashlib.sha256(b"samples 2")
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:8]
 
 
 def train(
@@ -239,6 +261,8 @@ def _batches(arguments: Arguments, folder: Path) -> Iterator[tuple[list[np.ndarr
     shards = []
     for shard in range(arguments.shards):
         path = folder / f"shard{arguments.seed}_{shard}"
+        if not path.exists():
+            raise ValueError(f"{path}: claimed by another process; wait, or remove its .claimed")
         names = [*(f"level{level}.npy" for level in range(4)), "defocus.npy"]
         shards.append([np.load(path / name, mmap_mode="r") for name in names])
     per_shard = SHARD // arguments.batch_size
@@ -264,7 +288,7 @@ def map_loss(
 ) -> Float[Array, ""]:
     """How far a map is from the known one.
 
-    The absolute difference; where `known` is negative, what is missing to the least (`maps`). To
+    The absolute difference; where `known` is negative, how far the map stays below `-known`. To
     these `losses.ranking_loss` and `losses.map_gradient_loss` are added with their
     weights.
     """

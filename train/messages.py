@@ -40,7 +40,7 @@ def opening(workdir: Path, stage: str, config: TrainConfig, start: int) -> str:
 
 def beginning(workdir: Path, stage: str) -> str:
     """What is said before anything is read."""
-    return f"{workdir}: {stage}, reading data and making those for validation"
+    return f"{workdir}: {stage}, reading its data"
 
 
 def checkpoint(workdir: Path, step: int, *, best: bool) -> str:

@@ -6,8 +6,10 @@ and all that is wrong is said at once. OUT is what `--data.source` and `--data` 
 
 import contextlib
 import io
+import shlex
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,8 @@ def prepare(folder: Path, out: Path) -> Found:
     """Packs the pairs; `out` is there when all of them are, and not before.
 
     Raises:
-      ValueError: if `out` holds something, the layout is not known, or with all faulty pairs.
+      ValueError: if `out` holds something or cannot be written, the layout is not known, or with
+        all faulty pairs.
     """
     from tensorflow_datasets import disable_progress_bar
 
@@ -47,22 +50,26 @@ def prepare(folder: Path, out: Path) -> Found:
     print(f"{folder}: {len(pairs)} pairs, reading each picture", flush=True)
     if not sys.stderr.isatty():
         disable_progress_bar()
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads
-            found = ebb.prepare(folder, partial)
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads
+                found = ebb.prepare(folder, partial)
+            if out.is_dir():
+                out.rmdir()
+            partial.chmod(0o755)
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be written ({error.strerror or error})") from error
     return found
 
 
 def main() -> None:
     """The command."""
-    with commands.user_errors():
+    with commands.user_errors("interrupted; nothing was written"):
         arguments = commands.parse(Arguments, description=__doc__)
         found = prepare(arguments.folder, arguments.out)
         from d2f_jax.training.data import ebb
@@ -72,8 +79,8 @@ def main() -> None:
         for split in ebb.SPLITS:
             count = sum(ebb.in_split(number, split) for number in numbers)
             print(f"  {split:8} {count:5} pairs")
-        command = f"{extras.python()} -m train.stage1 paper"
-        print(f"{command} --data.source {arguments.out} --workdir runs/1")
+        words = ["-m", "train.stage1", "paper", "--data.source", str(arguments.out)]
+        print(shlex.join([extras.python(), *words, "--workdir", "runs/1"]))
 
 
 if __name__ == "__main__":

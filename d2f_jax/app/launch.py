@@ -70,7 +70,7 @@ def run(
 
 
 def is_worth_saying(record: logging.LogRecord) -> bool:
-    """Whether a line of the server is more than its own end: Ctrl-C during the start cancels it."""
+    """False for the traceback that Ctrl-C during the server's start would leave."""
     return "CancelledError" not in record.getMessage()
 
 

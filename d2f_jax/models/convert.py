@@ -173,7 +173,7 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if isinstance(state, Mapping) and isinstance(state.get("net"), Mapping):
         state = state["net"]
     if not isinstance(state, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
         raise ValueError(f"{path}: holds no state dict of tensors (bare, or wrapped in 'net')")
     parallel = all(name.startswith("module.") for name in state)

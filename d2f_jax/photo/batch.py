@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
 from d2f_jax import files, pipeline
@@ -75,8 +76,10 @@ def run(
         planned = canvases.plan([canvases.size_of(source) for source, _ in pairs])
     order = sorted(range(len(pairs)), key=lambda index: planned[index] or (0, 0))
     failed, said = 0, _InOrder(console.print)
-    alone = nullcontext() if several else console.status(f"developing {sources[0].name}")
-    with bar, alone:  # of a status nothing is seen but in a terminal
+    alone = nullcontext()
+    if pairs and not several:  # seen in a terminal only
+        alone = console.status(f"developing {escape(sources[0].name)}")
+    with bar, alone:
         for index in bar.track(order, description="photographs"):
             source, target = pairs[index]
             notify = functools.partial(said.add, index)

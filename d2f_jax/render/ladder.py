@@ -52,7 +52,7 @@ def halvings(level: int) -> int:
     return max(0, 2 * level - 1)
 
 
-def spread(halvings: int) -> float:
+def spread(halved: int) -> float:
     """What a smaller size adds to the square of a disc's radius, in pixels of the level.
 
     A disc has a variance of a quarter of its radius squared in each direction. Averages of two
@@ -60,7 +60,7 @@ def spread(halvings: int) -> float:
     pixels before halving, and each further halving that of larger pixels: 4/3 in the square of the
     radius. The soft rim, a pixel wide, adds 5/12, of which a disc at full size has its own.
     """
-    return (4 / 3 + 5 / 12) * (1 - 0.25**halvings)
+    return (4 / 3 + 5 / 12) * (1 - 0.25**halved)
 
 
 def canvas_margin(levels: int) -> int:

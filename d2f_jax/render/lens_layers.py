@@ -28,7 +28,7 @@ from jaxtyping import Float
 from d2f_jax.render import convolution, ladder, lights
 from d2f_jax.render.inpaint import double, halve, push_pull
 from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
-from d2f_jax.render.tiles import over_tiles
+from d2f_jax.render.tiles import extend, over_tiles
 from d2f_jax.types import Extent
 
 _DIRECT = (2, 3)  # radii up to which layers share a kernel that needs no transforms [px]
@@ -84,19 +84,6 @@ def blur(
         overlap = tile // 2
     tiled = over_tiles(blur_tile, canvases, size=whole, margin=margin, tile=tile, overlap=overlap)
     return jnp.moveaxis(tiled, -3, -1)
-
-
-def extend(array: Array, margin: int, *, size: tuple[int, int] | None = None) -> Array:
-    """Repeats the border of `... h w` by `margin`, and further on the right to a size without it.
-
-    Repeating was measured better than mirroring, which doubles the lights near the border, and than
-    smooth filling.
-    """
-    height, width = array.shape[-2:]
-    size = size or (height, width)
-    border = [(0, 0)] * (array.ndim - 2)
-    border += [(margin, margin + size[0] - height), (margin, margin + size[1] - width)]
-    return jnp.pad(array, border, mode="edge")
 
 
 def blur_layers(
@@ -277,7 +264,8 @@ def _blurred_layers(scene, indices, radii, halvings, aperture, batch):
     def blurred(step):
         index, radius = step
         there = _is_there(scene, index)
-        # Two conditions, as what passes between them is made once; XLA would make it in each use.
+        # Two conditions: in one, XLA would make the cut-out again in each of its uses. Of a batch
+        # both sides of each are made.
         layer = _if(there, cut, index)
         return _if(there, one, layer, radius)
 
@@ -367,8 +355,9 @@ def _is_there(scene, index):
 def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=False):
     """Completes one layer under nearer surfaces and blurs it: `... 4 h w`.
 
-    `widest` is the largest radius of the level in its own pixels; layers at full size may be in
-    focus, or blurred `directly` where that is faster.
+    `widest` is the largest radius of the level in its own pixels. Layers at full size may be in
+    focus; small circles have a small kernel of their own there (`directly`) and at half size, which
+    is faster.
     """
     planes = push_pull(layer.planes, layer.known, extent)
     if halvings:
@@ -384,10 +373,7 @@ def _blurred(layer, radius, *, extent, halvings, aperture, widest, directly=Fals
 
     if halvings > 1:
         return blurred(planes, widest)
-    if halvings:
-        reaches = [_DIRECT[-1], widest]
-    else:
-        reaches = [0, *(_DIRECT if directly else ()), widest]
+    reaches = [_DIRECT[-1], widest] if halvings else [0, *(_DIRECT if directly else ()), widest]
     ways = [functools.partial(blurred, reach=reach) for reach in reaches]
     if not halvings:
         ways[0] = lambda planes: planes[..., edge:-edge, edge:-edge]

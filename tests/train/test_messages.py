@@ -46,11 +46,13 @@ def test_the_start_says_what_runs_and_what_it_goes_on_from():
     folder, config = Path("runs/first"), STAGE1["smoke"]
     assert messages.opening(folder, "stage1", config, 0) == (
         "runs/first: stage1 of d2f-smoke, a new run of 300 steps; a checkpoint every 100; "
-        "stopped, the same command goes on from the last of them"
+        "stopped, the same command goes on from the last of them; "
+        "the first step waits for compilation"
     )
     assert messages.opening(folder, "stage1", config, 200) == (
         "runs/first: stage1 of d2f-smoke, goes on from checkpoints/200, step 200 of 300; a "
-        "checkpoint every 100; stopped, the same command goes on from the last of them"
+        "checkpoint every 100; stopped, the same command goes on from the last of them; the first "
+        "step waits for compilation"
     )
     assert messages.opening(folder, "stage1", config, 300) == (
         "runs/first: stage1 of d2f-smoke, finished before at step 300; its weights are scored again"

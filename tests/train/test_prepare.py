@@ -47,6 +47,29 @@ def test_the_pairs_are_packed_and_counted(pairs, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == f"error: {out}: is there already; name a new folder\n"
 
 
+def test_what_lies_beside_stays(pairs, tmp_path, monkeypatch, capsys):
+    root = pairs.rename(tmp_path / "packed.part")
+    assert run(monkeypatch, root, tmp_path / "packed") == 0
+    assert (root / "Training/bokeh/7.jpg").exists()
+    (tmp_path / "file").touch()
+    capsys.readouterr()
+    assert run(monkeypatch, root, tmp_path / "file/packed") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'file/packed'}: cannot be written")
+    assert said.count("\n") == 1
+
+
+def test_an_interrupted_run_leaves_nothing(pairs, tmp_path, monkeypatch, capsys):
+    def interrupted(root, folder):
+        (folder / "begun").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ebb, "prepare", interrupted)
+    assert run(monkeypatch, pairs, tmp_path / "packed") == 130
+    assert capsys.readouterr().err == "interrupted; nothing was written\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["EBB"]
+
+
 def test_faults_are_named_and_nothing_is_left_half_done(pairs, tmp_path, monkeypatch, capsys):
     out = tmp_path / "packed"
     (pairs / "Training/bokeh/7.jpg").unlink()

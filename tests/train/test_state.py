@@ -36,6 +36,8 @@ def test_a_run_may_be_as_short_as_a_step(steps):
     settings = dataclasses.replace(config(warmup=0.05), steps=steps)
     params = after(settings, [gradient(1.0)] * steps)
     assert np.isfinite(params["radiance"]["w"]).all()
+    if steps > 1:  # the rate begins at 0
+        assert (params["radiance"]["w"] < PARAMS["radiance"]["w"]).all()
 
 
 def gradient(value):

@@ -26,7 +26,7 @@ OUT_OF_FOCUS = 0.35
 """Defocus that a background at an unknown distance has at least."""
 
 _COMPOSITE_RADIUS = 0.05
-"""Of the last kernel over the long side of composites, as stage 1 has them."""
+"""Radius of the last kernel over the long side of composites, as stage 1 has them."""
 
 _TEXTURE_SIDE = 256
 
@@ -70,7 +70,7 @@ def make_sample(config: MapsConfig, index: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng((config.seed, index))
     kind = int(rng.choice(5, p=config.kinds))
     if kind == 4:
-        return _composite(rng, config, index)
+        return _composite(rng, config)
     if kind == 3:
         return _own(rng, config)
     if kind == 0:
@@ -151,19 +151,18 @@ def _own(rng: np.random.Generator, config: MapsConfig) -> dict[str, np.ndarray]:
     }
 
 
-def _composite(rng: np.random.Generator, config: MapsConfig, index: int) -> dict[str, np.ndarray]:
+def _composite(rng: np.random.Generator, config: MapsConfig) -> dict[str, np.ndarray]:
     radius = _COMPOSITE_RADIUS * max(config.size)
     made = composites.make_sample(
         composites.CompositesConfig(
             size=config.size,
-            seed=config.seed,
             subjects=config.subjects,
             scenes=config.scenes,
             radius=(0.4 * radius, radius),
             full_radius=radius,
             lens_samples=1,  # the blurred picture is not used
         ),
-        index,
+        int(rng.integers(2**31)),  # numbers of its own: those of the sample have chosen its kind
     )
     return {"image": rooms.finish(rng, made["image"]), "defocus": made["defocus"]}
 

@@ -47,6 +47,23 @@ def test_each_kind_has_a_map_and_the_same_seed_gives_the_same_sample(config, kin
         assert defocus.max() <= 1
 
 
+def test_composites_among_other_kinds_have_every_blur(config, monkeypatch):
+    made = composites.make_sample
+    radii = []
+
+    def note(settings, index):
+        rng = np.random.default_rng((settings.seed, index))
+        radii.append(rng.uniform(*settings.radius) / settings.full_radius)
+        return made(settings, index)
+
+    monkeypatch.setattr(composites, "make_sample", note)
+    for index in range(120):
+        maps.make_sample(config, index)
+    assert 10 < len(radii) < 45  # a fifth
+    assert min(radii) < 0.55
+    assert 0.6 < np.mean(radii) < 0.8
+
+
 def test_the_target_grows_with_distance_and_reaches_its_amount():
     disparity = np.linspace(0, 1, 101, dtype=np.float32)[None]
     full = maps.target(disparity, 1.0, 1.0)
