@@ -76,10 +76,9 @@ def run(
         planned = canvases.plan([canvases.size_of(source) for source, _ in pairs])
     order = sorted(range(len(pairs)), key=lambda index: planned[index] or (0, 0))
     failed, said = 0, _InOrder(console.print)
-    alone = nullcontext()
-    if pairs and not several:  # seen in a terminal only
-        alone = console.status(f"developing {escape(sources[0].name)}")
-    with bar, alone:
+    alone = pairs and not several  # a status is seen in a terminal only
+    status = console.status(f"developing {escape(sources[0].name)}") if alone else nullcontext()
+    with bar, status:
         for index in bar.track(order, description="photographs"):
             source, target = pairs[index]
             notify = functools.partial(said.add, index)
@@ -99,13 +98,11 @@ def run(
                 failed += 1
                 notify(f"d2f: {' '.join(str(error).split())}")
             said.done(index)
-    if several and not pairs:
-        return 0
-    if several:
+    if not several:
+        print(targets[0])
+    elif pairs:
         where = "beside them, as NAME_bokeh" if output is None else f"in {output}"
         print(f"{len(pairs) - failed} of {len(pairs)} photographs done, {where}")
-    else:
-        print(targets[0])
     if failed:
         console.print(f"d2f: {failed} of {len(pairs)} photographs failed")
     return 1 if failed else 0
