@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
     except OSError as error:
         raise ValueError(f"{path}: cannot write there: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def making(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` and renames it to `path` at the end.
+
+    If the body fails, the temporary folder goes away. `path` is not there, or an empty folder.
+
+    Raises:
+      ValueError: if something is there, or it cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)  # mkdtemp's folders are for their owner only
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -43,3 +43,31 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path):
     for name in ("none/a", "empty/a"):
         with pytest.raises(ValueError, match=f"{name}: cannot write there: N"):
             files.write_bytes(tmp_path / name, b"")
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    with files.making(tmp_path / "a/b") as folder:
+        (folder / "x").write_text("whole")
+        assert not (tmp_path / "a/b").exists()
+    assert (tmp_path / "a/b/x").read_text() == "whole"
+    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o755
+
+    def interrupted(place):
+        with files.making(tmp_path / place) as folder:
+            (folder / "x").touch()
+            raise KeyboardInterrupt
+
+    def made(place):
+        with files.making(tmp_path / place) as folder:
+            (folder / "y").touch()
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("c")
+    for place in ("a/b", "a/b/x/c"):  # something is there; no folder
+        with pytest.raises(ValueError, match=rf"{place}: cannot be written: "):
+            made(place)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "x"]
+    (tmp_path / "empty").mkdir()
+    with files.making(tmp_path / "empty") as folder:
+        (folder / "x").touch()
+    assert (tmp_path / "empty/x").exists()

@@ -7,15 +7,13 @@ and all that is wrong is said at once. OUT is what `--data.source` and `--data` 
 import contextlib
 import io
 import shlex
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from d2f_jax import extras
+from d2f_jax import extras, files
 from d2f_jax.training.data.folder import Found, find_pairs
 from train import commands
 
@@ -50,21 +48,8 @@ def prepare(folder: Path, out: Path) -> Found:
     print(f"{folder}: {len(pairs)} pairs, reading each picture", flush=True)
     if not sys.stderr.isatty():
         disable_progress_bar()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads
-                found = ebb.prepare(folder, partial)
-            if out.is_dir():
-                out.rmdir()
-            partial.chmod(0o755)
-            partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror or error})") from error
-    return found
+    with files.making(out) as partial, contextlib.redirect_stdout(io.StringIO()):
+        return ebb.prepare(folder, partial)  # without what TFDS says of downloads
 
 
 def main() -> None:
