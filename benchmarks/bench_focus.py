@@ -13,7 +13,6 @@ what 90 % of the central quarter do not exceed, `focus.subject` from the map alo
 sharpness that the network sees. Its numbers were chosen on the other photographs.
 """
 
-import argparse
 import json
 import platform
 from pathlib import Path
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import words
 from d2f_jax import pipeline
 from d2f_jax.photo import develop, focus
 from d2f_jax.photo.image_io import Photo
@@ -73,7 +73,7 @@ def central(disparity: np.ndarray) -> float:
 
 def main() -> None:
     """Runs the comparison."""
-    parser = argparse.ArgumentParser(description="How often the focus lies on the subject.")
+    parser = words.Parser(description="How often the focus lies on the subject.")
     parser.add_argument("folder", type=Path, help="subjects, mattes, scenes")
     parser.add_argument("--count", type=int, default=100, help="composites of each kind")
     parser.add_argument("--weights", type=Path, help="instead of those of the package")

@@ -18,7 +18,6 @@ Scores are taken on sRGB values clipped to [0, 1], as means over the images of t
 `--checkout bokehme=DIR` (also mpib, drbokeh) adds the published code of another method.
 """
 
-import argparse
 import functools
 import json
 import platform
@@ -36,7 +35,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.metrics import structural_similarity
 
-from benchmarks import checkouts, peers
+from benchmarks import checkouts, peers, words
 from d2f_jax import color, files, render
 from d2f_jax.models import resize
 from d2f_jax.render import highlights
@@ -241,7 +240,7 @@ def _by_checkout(
 
 def main() -> None:
     """Runs the comparison."""
-    parser = argparse.ArgumentParser(description="Compares lens blur with ray-traced photographs.")
+    parser = words.Parser(description="Compares lens blur with ray-traced photographs.")
     parser.add_argument("suite", type=Path, nargs="?", default=SUITE, help="folder of scenes")
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets with error maps")
@@ -266,6 +265,8 @@ def main() -> None:
         parser.error(str(error))
     if arguments.output and not arguments.output.parent.is_dir():
         parser.error(f"{arguments.output}: no such folder")
+    if arguments.output and arguments.output.is_dir():
+        parser.error(f"{arguments.output}: a folder, not a file")
     others = other_methods(found, arguments.checkout_python)
     methods |= others
     none_left = f"no method is left; there are {', '.join(METHODS)}"

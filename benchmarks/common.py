@@ -23,6 +23,8 @@ import jax
 import numpy as np
 import torch
 
+from benchmarks import words
+
 RESULTS = Path(__file__).parent / "results"
 OURS = "d2f_jax"
 TORCH = "torch, as released"
@@ -223,7 +225,7 @@ def describe(row: Mapping[str, Any]) -> str:
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The options that all benchmarks share."""
-    options = argparse.ArgumentParser(
+    options = words.Parser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--quick", action="store_true", help="small sizes, few rounds")

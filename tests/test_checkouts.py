@@ -193,9 +193,12 @@ def test_the_table_has_a_row_for_it_or_the_reason(tmp_path, monkeypatch, capsys)
         (("--checkout", "mpib=nowhere"), "nowhere: no checkout of MPIB (demo.py is missing)"),
         (("--checkout", f"mpib={tmp_path / 'mpib'}"), "--checkout: one folder for each method"),
         (("--output", "none/x.json"), "none/x.json: no such folder"),
+        (("--output", str(tmp_path)), f"{tmp_path}: a folder, not a file"),
         (("--only", "nothing like it"), f"no method is left; there are {', '.join(METHODS)}"),
     ):
         with pytest.raises(SystemExit) as left:
             run(*words)
         assert left.value.code == 2
-        assert capsys.readouterr().err.endswith(f"{line}\n")
+        said = capsys.readouterr().err
+        assert said.endswith(f"{line}\n")
+        assert "usage:" not in said

@@ -10,22 +10,12 @@ Scenes: portrait, night, fence, branches, slant, cards. Files and conventions ar
 
 import argparse
 import math
-import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from d2f_jax import extras
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Says what is wrong and leaves with 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
+from benchmarks import words
+from d2f_jax import extras, files
 
 
 def size(text: str) -> tuple[int, int]:
@@ -88,7 +78,7 @@ def seed(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
-    parser = Parser(
+    parser = words.Parser(
         prog="python -m benchmarks.trace",
         description="Ray-traces scenes through a lens, as a folder for bench_ground_truth.",
     )
@@ -151,14 +141,8 @@ def make(name: str, out: Path, options: Any) -> None:
     """Makes a scene under a temporary name and renames it: it is whole, or not there."""
     from benchmarks.trace import suite
 
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=out))
-    try:
+    with files.making(out / name) as temporary:
         suite.trace(name, temporary, options)
-        temporary.chmod(0o755)
-        os.rename(temporary, out / name)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     print(out / name, flush=True)
 
 
