@@ -54,9 +54,7 @@ def check(config: TrainConfig) -> None:
     Raises:
       ValueError: naming the option.
     """
-    for name in ("steps", "save_every", "log_every", "keep"):
-        if (value := getattr(config, name)) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {value}: give 1 or more")
+    check_counts(config, "steps", "save_every", "log_every", "keep")
     if not 0 <= config.optimizer.warmup <= 1:
         raise ValueError(
             f"--optimizer.warmup {config.optimizer.warmup}: give a share of the run, from 0 to 1"
@@ -69,6 +67,13 @@ def check(config: TrainConfig) -> None:
     for name in ("backbone", "vgg"):
         if (path := getattr(config, name)) is not None and not path.is_file():
             raise ValueError(f"--{name} {path}: no such file")
+
+
+def check_counts(settings: Any, *names: str) -> None:
+    """Refuses counts below 1, naming the option."""
+    for name in names:
+        if (value := getattr(settings, name)) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: give 1 or more")
 
 
 def rest() -> list[str]:

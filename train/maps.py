@@ -32,7 +32,7 @@ from d2f_jax.models import architectures, weights
 from d2f_jax.models.networks.refinenet import RefineNet
 from d2f_jax.training import losses
 from d2f_jax.training.data import composites, layouts, maps
-from train import commands, held_out, stage1
+from train import commands, held_out, stage1, state
 
 SHAPES = ((192, 256), (192, 256), (160, 256), (256, 192))
 """Sizes of the pictures of one shard after the other [px]."""
@@ -93,8 +93,12 @@ def run(arguments: Arguments) -> Path:
       The file of weights.
 
     Raises:
-      ValueError: for material, table or weights that cannot be read.
+      ValueError: for counts that cannot be meant, and material, table or weights that cannot be
+        read.
     """
+    commands.check_counts(arguments, "shards", "steps", "save_every", "batch_size")
+    if arguments.batch_size > SHARD:
+        raise ValueError(f"--batch-size {arguments.batch_size}: give {SHARD} or less")
     model = held_out.load(arguments.start)
     folder = arguments.workdir / f"features-{_known_by(model.params.defocus)}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +139,8 @@ def make_features(
     """Makes the shards that are not there yet; several processes may share the work."""
     material = composites.find_material(arguments.material, held_out=False)
     drawn = maps.drawn_scenes(material.scenes, layouts.read_table(arguments.layouts))
+    if not drawn:
+        raise ValueError(f"{arguments.layouts}: describes no scene of {arguments.material}")
     encoder = {
         "params": variables["params"]["encoder"],
         "batch_stats": variables["batch_stats"]["encoder"],
@@ -212,10 +218,8 @@ def train(
     net = config.defocus_net
     decoder = RefineNet(net.features, net.head, net.channels)
     params = jax.tree.map(jnp.asarray, variables["params"]["decoder"])
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, arguments.rate, max(1, arguments.steps // 50), arguments.steps
-    )
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    rate = state.schedule(arguments.rate, 0.02, arguments.steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
     def loss(params, pyramid, known):
         raw: Any = decoder.apply({"params": params}, pyramid)

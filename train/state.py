@@ -116,6 +116,13 @@ def trained(tree: Params, config: OptimizerConfig) -> list[Array]:
     return [leaf for path, leaf in leaves if is_trained(_path(path), config)]
 
 
+def schedule(rate: float, warmup: float, updates: int) -> optax.Schedule:
+    """The rate of each update: up from 0 over this share of them, and down to 0 as a cosine."""
+    rising = max(1, round(warmup * updates))
+    # It reaches zero after the last update at the earliest: there is a way down, however few.
+    return optax.warmup_cosine_decay_schedule(0.0, rate, rising, max(updates, rising + 1))
+
+
 def make_optimizer(config: TrainConfig, params: Params) -> optax.GradientTransformation:
     """Clipping, Adam, schedule; frozen parameters are not touched and cost no memory.
 
@@ -128,11 +135,8 @@ def make_optimizer(config: TrainConfig, params: Params) -> optax.GradientTransfo
         if not any(path.startswith(start) for path in paths):
             raise ValueError(f"optimizer.trainable: no parameter's path begins with {start!r}")
     updates = max(1, config.steps // settings.accumulate)
-    warmup = max(1, round(settings.warmup * updates))
-    # The rate reaches zero after the last update at the earliest: there is a way down, however few.
-    updates = max(updates, warmup + 1)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.rate, warmup, updates)
-    chain = optax.chain(optax.clip_by_global_norm(settings.clip), optax.adam(schedule))
+    rate = schedule(settings.rate, settings.warmup, updates)
+    chain = optax.chain(optax.clip_by_global_norm(settings.clip), optax.adam(rate))
     labels = jax.tree.map_with_path(lambda path, _: is_trained(_path(path), settings), params)
     optimizer = optax.partition({True: chain, False: optax.set_to_zero()}, labels)
     if settings.accumulate > 1:

@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from train import ablate, commands, evaluate, export, plot, stage1, stage2
+from train import ablate, commands, evaluate, export, maps, plot, stage1, stage2
+
+MAPS = ("material", "--layouts", "t.tsv", "--start", "s", "--workdir", "w")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,10 @@ from train import ablate, commands, evaluate, export, plot, stage1, stage2
         (stage1.main, ["smok"], "no preset 'smok'"),
         (stage2.main, ["smoke", "--workdir", "w"], "Missing from python -m train.x: --stage1 PATH"),
         (ablate.main, ["table99", "--workdir", "w"], "invalid choice 'table99'"),
+        (maps.main, [*MAPS, "--steps", "0"], "--steps 0: give 1 or more"),
+        (maps.main, [*MAPS, "--batch-size", "0"], "--batch-size 0: give 1 or more"),
+        (maps.main, [*MAPS, "--batch-size", "999"], "--batch-size 999: give 256 or less"),
+        (maps.main, [*MAPS, "--shards", "0"], "--shards 0: give 1 or more"),
         (export.main, [], "Missing from python -m train.x"),
         (plot.main, ["none"], "none: no such folder"),
         (evaluate.main, ["--split", "foo"], "invalid choice 'foo' for argument '--split'"),

@@ -27,25 +27,48 @@ def test_of_a_background_only_too_little_blur_counts():
     assert float(maps.map_loss(-known, -known, **options)) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.slow
-def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monkeypatch, capsys):
-    start = tmp_path / "start.safetensors"
+def make_start(path):
     fresh = architectures.init(architectures.ARCHITECTURES["d2f-smoke"], quick_key(0))
     about = {"architecture": "d2f-smoke", "source": "made", "licence": "CC0-1.0"}
-    weights.save(start, {"defocus": fresh.defocus, "radiance": fresh.radiance}, **about)
-    material = tmp_path / "material"
+    weights.save(path, {"defocus": fresh.defocus, "radiance": fresh.radiance}, **about)
+    return path
+
+
+def make_material(folder):
     rng = np.random.default_rng(0)
     for name in ("subjects", "mattes", "scenes"):
-        (material / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
         for n in range(6):
             picture = rng.integers(0, 255, (64, 64, 3), np.uint8)
             if name == "mattes":
                 picture[:] = 0
                 picture[20:60, 20:40] = 255
-            Image.fromarray(picture).save(material / name / f"{n}.png")
-    table = tmp_path / "table.tsv"
-    lines = [f"{n}.png\t40\t@70: 0,30 40,30 40,70 0,70" for n in range(6)]
-    table.write_text("\n".join(["file\thorizon\tthings", *lines]) + "\n")
+            Image.fromarray(picture).save(folder / name / f"{n}.png")
+    return folder
+
+
+def make_table(path, names):
+    lines = [f"{name}\t40\t@70: 0,30 40,30 40,70 0,70" for name in names]
+    path.write_text("\n".join(["file\thorizon\tthings", *lines]) + "\n")
+    return path
+
+
+def test_a_table_of_other_scenes_is_refused(tmp_path):
+    arguments = maps.Arguments(
+        material=make_material(tmp_path / "material"),
+        layouts=make_table(tmp_path / "table.tsv", ["other.png"]),
+        start=make_start(tmp_path / "start.safetensors"),
+        workdir=tmp_path / "w",
+    )
+    with pytest.raises(ValueError, match=r"table.tsv: describes no scene of .*material"):
+        maps.run(arguments)
+
+
+@pytest.mark.slow
+def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monkeypatch, capsys):
+    start = make_start(tmp_path / "start.safetensors")
+    material = make_material(tmp_path / "material")
+    table = make_table(tmp_path / "table.tsv", [f"{n}.png" for n in range(6)])
     monkeypatch.setattr(maps, "SHAPES", ((64, 64),))
     monkeypatch.setattr(maps, "SHARD", 8)
     arguments = maps.Arguments(
