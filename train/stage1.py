@@ -78,6 +78,7 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
             "the encoder's first layer is not trained (optimizer.trainable) and has no weights "
             "yet: give them with --backbone FILE"
         )
+    backbone = None if config.backbone is None else _read_backbone(config.backbone, model)
     blur = functools.partial(render_small, model, bank, layer_batch=config.layer_batch)
     blur = devices.on_own_part(jax.checkpoint(blur) if config.remat else blur)
 
@@ -88,18 +89,9 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         # leaves every pixel on a slope.
         last = params["defocus"]["decoder"]["head"]["conv3"]
         last["kernel"], last["bias"] = 0.1 * last["kernel"], last["bias"] + 0.3
-        if config.backbone is not None:
-            own: Any = model.defocus_net.encoder
-            rows = (
-                convert.efficientnet_rows(own.stages)
-                if isinstance(own, efficientnet.EfficientNetLite)
-                else convert.resnext50_rows()
-            )
-            encoder = convert.convert(
-                convert.load_state_dict(config.backbone), rows, what=str(config.backbone)
-            )
-            params = state.warm_start(params, {"defocus": {"encoder": encoder["params"]}})
-            stats = state.warm_start(stats, {"defocus": {"encoder": encoder["batch_stats"]}})
+        if backbone is not None:
+            params = state.warm_start(params, {"defocus": {"encoder": backbone["params"]}})
+            stats = state.warm_start(stats, {"defocus": {"encoder": backbone["batch_stats"]}})
         if start is not None:
             params = state.warm_start(params, start)
         return params, stats
@@ -132,6 +124,16 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
         return pipeline.D2FOutput(bokeh, rendered, shown, weight, mask, moved)
 
     return loop.Stage("stage1", True, model, init, loss, predict)
+
+
+def _read_backbone(path: Path, model: architectures.D2FConfig) -> dict[str, Any]:
+    own: Any = model.defocus_net.encoder
+    rows = (
+        convert.efficientnet_rows(own.stages)
+        if isinstance(own, efficientnet.EfficientNetLite)
+        else convert.resnext50_rows()
+    )
+    return convert.convert(convert.load_state_dict(path), rows, what=str(path))
 
 
 def hallucinate(

@@ -121,7 +121,10 @@ def load_lpips(path: str | Path, *, widths: Sequence[int] = WIDTHS) -> LpipsWeig
     Raises:
       ValueError: if the file is neither, asks for anything but arrays, or holds other layers.
     """
-    flat = _read_npz(Path(path)) if Path(path).suffix == ".npz" else _read_pickle(Path(path))
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    flat = _read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
     wanted = _lpips_shapes(widths)
     faults = [f"missing {name}" for name in wanted if name not in flat]
     faults += [f"unknown {name}" for name in flat if name not in wanted]
@@ -201,8 +204,6 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
             tree = _ArrayUnpickler(file).load()
@@ -221,8 +222,6 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
