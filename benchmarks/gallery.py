@@ -22,7 +22,6 @@ Of the motorcycle in `docs/samples`:
   many functions were compiled after the first, is printed.
 """
 
-import argparse
 import time
 from pathlib import Path
 
@@ -31,8 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from benchmarks import bench_ground_truth
+from benchmarks import bench_ground_truth, words
 from d2f_jax import files, render
+from d2f_jax.app import views
 from d2f_jax.photo import batch, depth_io, develop, focus, image_io, map_sources, renderers
 from d2f_jax.photo.settings import Settings
 from d2f_jax.render import highlights, kernels
@@ -114,9 +114,8 @@ def phones(folder: Path) -> np.ndarray:
         if disparity is None:
             raise ValueError(f"{folder / name}: holds no depth")
         bokeh = renderers.renderer(chosen)(photo, disparity, mask).photo.image
-        grey = develop.fitted(disparity.disparity, photo.image.shape[:2])
-        low, high = develop.extremes(grey)
-        shown = (photo.image, ((grey - low) / (high - low))[..., None].repeat(3, -1), bokeh)
+        fitted = develop.fitted(disparity.disparity, photo.image.shape[:2])
+        shown = (photo.image, views.of_map(fitted)[..., None].repeat(3, -1), bokeh)
         rows.append(beside(*(_of_width(picture, 400) for picture in shown)))
     return beside(*rows, down=True)
 
@@ -126,7 +125,7 @@ def traced(folder: Path) -> np.ndarray:
     scenes = sorted(path.parent for path in folder.glob("*/meta.json"))
     read = bench_ground_truth.read_picture
     pairs = [beside(read(s / "all_in_focus.png"), read(s / "bokeh_0.png")) for s in scenes]
-    rows = [beside(*pairs[n : n + 2]) for n in range(0, len(pairs) - 1, 2)]
+    rows = [beside(*pairs[n : n + 2]) for n in range(0, len(pairs), 2)]
     return beside(*rows, down=True)
 
 
@@ -140,9 +139,7 @@ def motorcycle() -> tuple[np.ndarray, np.ndarray]:
     """The photograph, and its map cleaned along its edges, scaled to [0, 1]."""
     image = image_io.read_photo(SAMPLES / "motorcycle.jpg").image
     disparity = depth_io.read_disparity(SAMPLES / "motorcycle_disparity.png")
-    disparity = np.asarray(render.refine(disparity, image))
-    low, high = develop.extremes(disparity)
-    return image, np.clip((disparity - low) / (high - low), 0, 1).astype(np.float32)
+    return image, views.of_map(np.asarray(render.refine(disparity, image))).astype(np.float32)
 
 
 def small_map(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
@@ -233,7 +230,7 @@ def radii(path: Path) -> None:
 
 def main() -> None:
     """Makes the pictures."""
-    parser = argparse.ArgumentParser(description="Makes the pictures of the documents.")
+    parser = words.Parser(description="Makes the pictures of the documents.")
     parser.add_argument("--phones", type=Path, help="folder of the phones' photographs")
     parser.add_argument("--traced", type=Path, help="scenes of benchmarks.trace, for traced.jpg")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures"))
