@@ -379,11 +379,13 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
     """
     path = DEFAULT_WEIGHTS if path is None else path
     tree, metadata = weights.load(path)
-    name = metadata.get("architecture")
+    name = metadata.get("architecture", "")
     if name not in architectures.ARCHITECTURES:
         known = ", ".join(architectures.ARCHITECTURES)
         raise ValueError(f"{path}: weights for {name!r}; this version knows {known}")
-    config = architectures.ARCHITECTURES[name]
+    known = "defocus/params/decoder"
+    decoders = {n.split("/")[2] for n in weights.flatten(tree) if n.startswith(known)}
+    config = architectures.named(name, max(1, len(decoders)))
     if path != DEFAULT_WEIGHTS:  # whose checksum was right; tracing takes a third of a second
         like = jax.eval_shape(functools.partial(architectures.init, config), jax.random.key(0))
         like = like._asdict()

@@ -8,7 +8,7 @@ features; so a step costs the decoder alone. Of a background at an unknown dista
 the start gives it is kept beside it as the least, so that it is not unlearnt (after Li and Hoiem,
 Learning without forgetting, 2016). The last step is what counts: no checkpoint is chosen. The
 weights in DIR/maps.safetensors are replaced as the run goes on; one that was interrupted finds its
-features again and starts anew.
+features again and starts anew. `train.join` puts what was learnt beside what it started from.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from d2f_jax.models import architectures, weights
 from d2f_jax.models.networks.refinenet import RefineNet
 from d2f_jax.training import losses
 from d2f_jax.training.data import composites, layouts, maps
-from train import commands, held_out, stage1, state
+from train import commands, held_out, join, stage1, state
 
 SHAPES = ((192, 256), (192, 256), (160, 256), (256, 192))
 """Sizes of the pictures of one shard after the other [px]."""
@@ -56,9 +56,6 @@ class Arguments:
       batch_size: Samples of one.
       rate: Peak learning rate of Adam.
       average: Decay of the running average of the parameters, which is what is written.
-      share: Of what was learnt in what is written; the rest is what the run started from. The mean
-        of both keeps more of either than each has of the other (Wortsman et al., Robust
-        fine-tuning of zero-shot models, 2022).
       ranking: Weight of the ranking of pairs.
       gradient: Weight of the differences of gradients.
       seed: Of the samples and their order.
@@ -74,7 +71,6 @@ class Arguments:
     batch_size: int = 8
     rate: float = 1e-3
     average: float = 0.997
-    share: float = 0.5
     ranking: float = 1.0
     gradient: float = 0.5
     seed: int = 0
@@ -106,18 +102,12 @@ def run(arguments: Arguments) -> Path:
     text = json.dumps(asdict(arguments), default=str, indent=2)
     files.write_bytes(arguments.workdir / "maps.json", text.encode())
     out = arguments.workdir / "maps.safetensors"
-    name = next(n for n, c in architectures.ARCHITECTURES.items() if c == model.config)
+    name = join.architecture(model)
 
     def save(decoder: dict[str, Any], step: int) -> None:
-        first = model.params.defocus["params"]
-        mean = optax.incremental_update(decoder, first["decoder"], arguments.share)
-        learnt = {**first, "decoder": mean}
         weights.save(
             out,
-            {
-                "defocus": {**model.params.defocus, "params": learnt},
-                "radiance": model.params.radiance,
-            },
+            join.with_decoders(model, [decoder]),
             architecture=name,
             source=f"train.maps, step {step} of {arguments.steps}, seed {arguments.seed}",
             licence="Apache-2.0",
@@ -146,13 +136,11 @@ def make_features(
         "batch_stats": variables["batch_stats"]["encoder"],
     }
     net = config.defocus_net
-    decoder = RefineNet(net.features, net.head, net.channels)
 
     @jax.jit
     def encode(images):
-        pyramid = net.encoder.apply(encoder, images, train=False)
-        raw: Any = decoder.apply({"params": variables["params"]["decoder"]}, pyramid)
-        return pyramid, jnp.clip(raw[..., 0], 0, 1)
+        raw: Any = net.apply(variables, images)
+        return net.encoder.apply(encoder, images, train=False), jnp.clip(raw, 0, 1)
 
     for shard in range(arguments.shards):
         path = folder / f"shard{arguments.seed}_{shard}"
@@ -214,7 +202,7 @@ def train(
     folder: Path,
     save: Callable[[dict[str, Any], int], None],
 ) -> None:
-    """Trains the decoder on the kept features; saves the running average of its parameters."""
+    """Trains a copy of the first decoder on the kept features; saves its running average."""
     net = config.defocus_net
     decoder = RefineNet(net.features, net.head, net.channels)
     params = jax.tree.map(jnp.asarray, variables["params"]["decoder"])

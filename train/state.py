@@ -45,10 +45,7 @@ def build_model(
     Raises:
       ValueError: for an unknown architecture.
     """
-    if config.architecture not in architectures.ARCHITECTURES:
-        known = ", ".join(architectures.ARCHITECTURES)
-        raise ValueError(f"there is no architecture {config.architecture!r}, only {known}")
-    model = architectures.ARCHITECTURES[config.architecture]
+    model = architectures.named(config.architecture)
     if bfloat16:
         model = architectures.with_precision(model, jnp.bfloat16)
     net = model.defocus_net.clone(

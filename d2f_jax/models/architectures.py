@@ -95,6 +95,18 @@ ARCHITECTURES: dict[str, D2FConfig] = {
 """Configurations by the name that a weights file carries; only the first is the paper's."""
 
 
+def named(name: str, decoders: int = 1) -> D2FConfig:
+    """The architecture of this name, its defocus network with so many decoders.
+
+    Raises:
+      ValueError: if there is none of this name.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"there is no architecture {name!r}, only {', '.join(ARCHITECTURES)}")
+    config = ARCHITECTURES[name]
+    return replace(config, defocus_net=config.defocus_net.clone(decoders=decoders))
+
+
 def init(config: D2FConfig, key: PRNGKeyArray) -> D2FParams:
     """Initialises all three networks with random weights."""
     keys = jax.random.split(key, 3)

@@ -32,6 +32,10 @@ class DefocusNet(nn.Module):
       channels: 1 for the map, 6 for the softmax layers of Eq. 23.
       strip: Rows of the map that the decoder's head runs at a time, None for all.
       dtype: Precision of the decoder's activations.
+      decoders: Decoders on the one encoder; what comes out is the mean of theirs. Networks that
+        were trained apart fail in different places, so their mean fails less than each
+        (Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep
+        ensembles, 2017).
     """
 
     encoder: nn.Module = ResNeXt()
@@ -40,6 +44,7 @@ class DefocusNet(nn.Module):
     channels: int = 1
     strip: int | None = None
     dtype: DTypeLike = jnp.float32
+    decoders: int = 1
 
     @nn.compact
     def __call__(
@@ -70,12 +75,19 @@ class DefocusNet(nn.Module):
         image = image.reshape(-1, height, width, 3)
         canvas = None if extent is None else layers.Canvas(height, width, *extent)
         features = self.encoder(image, train, *(() if canvas is None else (canvas,)))
-        decoder = RefineNet(
-            self.features, self.head, self.channels, self.strip, self.dtype, name="decoder"
-        )
-        out = decoder(features, canvas).astype(jnp.float32)
+        out: Any = 0.0
+        for name in decoder_names(self.decoders):
+            decoder = RefineNet(
+                self.features, self.head, self.channels, self.strip, self.dtype, name=name
+            )
+            out += decoder(features, canvas).astype(jnp.float32) / self.decoders
         out = out.reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
+
+
+def decoder_names(count: int) -> list[str]:
+    """The names that the parameters of a network's decoders have, in their order."""
+    return ["decoder", *(f"decoder{n}" for n in range(2, count + 1))]
 
 
 def least_blurred(defocus: Float[Array | np.ndarray, "*b h w"], share: float = LEAST_SHARP) -> Any:

@@ -18,8 +18,8 @@ def tiny(**options):
     return defocus.DefocusNet(encoder=TINY, features=8, head=(8, 4), **options)
 
 
-def init(net):
-    return jax.jit(net.init)(quick_key(1), jnp.zeros((32, 32, 3)))
+def init(net, seed=1):
+    return jax.jit(net.init)(quick_key(seed), jnp.zeros((32, 32, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,25 @@ def test_leading_axes_and_sizes(variables):
     np.testing.assert_allclose(maps[1, 2], jax.jit(net.apply)(variables, images[1, 2]), atol=TWIN)
     with pytest.raises(ValueError, match="multiples of 32, got 40x64"):
         net.apply(variables, jnp.zeros((40, 64, 3)))
+
+
+def test_several_decoders_give_the_mean_of_their_maps(variables):
+    """And each keeps its parameters under a name of its own."""
+    others = [init(tiny(), seed) for seed in (2, 3)]
+    joined = jax.tree.map(lambda x: x, variables)
+    for n, other in enumerate(others, start=2):
+        joined["params"][f"decoder{n}"] = other["params"]["decoder"]
+    image = jax.random.uniform(jax.random.key(0), (32, 64, 3))
+    singles = [
+        tiny().apply(
+            {**variables, "params": {**variables["params"], "decoder": joined["params"][name]}},
+            image,
+        )
+        for name in defocus.decoder_names(3)
+    ]
+    assert float(jnp.abs(singles[0] - singles[1]).max()) > 0.01
+    mean = tiny(decoders=3).apply(joined, image)
+    np.testing.assert_allclose(mean, sum(singles) / 3, atol=TWIN)
 
 
 def test_six_channel_head_sums_to_one():

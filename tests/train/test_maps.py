@@ -1,8 +1,6 @@
 """Teaching a decoder distance."""
 
-import dataclasses
-
-import jax
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -80,7 +78,6 @@ def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monke
         steps=3,
         batch_size=4,
         average=0.5,
-        share=1.0,
     )
     out = maps.run(arguments)
     assert "shard 2 of 2" in capsys.readouterr().out
@@ -102,11 +99,7 @@ def test_a_run_makes_features_once_and_changes_the_decoder_alone(tmp_path, monke
     np.testing.assert_allclose(
         ours["encoder"]["conv1"]["kernel"], old["encoder"]["conv1"]["kernel"], atol=1e-3
     )
-    # Again, with half of it: the features are there, and every array lies in the middle.
-    half = maps.run(dataclasses.replace(arguments, share=0.5))
+    # Again: the features are there, and the same is learnt.
+    again = pipeline.load(maps.run(arguments))
     assert "shard" not in capsys.readouterr().out
-    between = pipeline.load(half).params.defocus["params"]["decoder"]
-    for mean, one, other in zip(
-        *(jax.tree.leaves(tree) for tree in (between, ours["decoder"], old["decoder"])), strict=True
-    ):
-        np.testing.assert_allclose(mean, (one + other) / 2, atol=2e-3)
+    chex.assert_trees_all_close(again.params, after.params, atol=2e-3)
