@@ -10,6 +10,6 @@ if not _has_own_extra and (
     missing := [name for name in ("matplotlib", "optax", "torch") if find_spec(name) is None]
 ):
     pip = f"{extras.python()} -m pip"
-    install = f"{pip} install --upgrade pip && {pip} install -e '.[train,app]' --group dev"
+    install = f"{pip} install --upgrade pip && {pip} install -e '.[train,depth,app]' --group test"
     line = f"benchmarks need {', '.join(missing)}: {install}"
     extras.end_or_raise(extras.MissingExtraError(line), "benchmarks")

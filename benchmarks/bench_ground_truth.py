@@ -327,4 +327,5 @@ def _means(rows: list[dict]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    with words.interruptible():
+        main()

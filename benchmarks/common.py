@@ -247,7 +247,8 @@ def run(
 ) -> int:
     """Runs a benchmark as a command; 1 and one line where results differ or input is wrong."""
     try:
-        main((options or parser(description)).parse_args())
+        with words.interruptible():
+            main((options or parser(description)).parse_args())
     except ValueError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

@@ -258,4 +258,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with words.interruptible():
+        main()

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import words
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 DOCUMENTS = (ROOT / "benchmarks" / "README.md", ROOT / "docs" / "performance.md")
@@ -273,4 +275,5 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with words.interruptible():
+        sys.exit(main())

@@ -8,7 +8,7 @@ and plots are made anew. A benchmark that fails does not stop the others.
 import subprocess
 import sys
 
-from benchmarks import common, report
+from benchmarks import common, report, words
 
 BENCHMARKS = (
     "convolution",
@@ -40,4 +40,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with words.interruptible():
+        sys.exit(main())

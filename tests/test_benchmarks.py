@@ -21,6 +21,7 @@ from benchmarks import (
     report,
     torch_baseline,
     torch_lens,
+    words,
 )
 from d2f_jax.models import architectures, defocus
 from d2f_jax.render import convolution
@@ -340,3 +341,15 @@ def test_the_gallery_refuses_folders_that_are_not_there(option, tmp_path, monkey
         gallery.main()
     assert refused.value.code == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x"])
+
+    def main(options):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        common.run(main, "d", words.Parser())
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "benchmarks: interrupted\n"

@@ -35,7 +35,7 @@ def test_benchmarks(tmp_path):
     done = run(tmp_path, "torch", "-m", "benchmarks.bench_render")
     assert done.returncode == 2
     pip = f"{sys.executable} -m pip install"
-    hint = f"{pip} --upgrade pip && {pip} -e '.[train,app]' --group dev"
+    hint = f"{pip} --upgrade pip && {pip} -e '.[train,depth,app]' --group test"
     assert done.stderr == f"benchmarks: benchmarks need torch: {hint}\n"
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -13,12 +15,20 @@ from train.config import HostsConfig, TrainConfig, preset
 
 T = TypeVar("T")
 
+CHECKPOINT = (
+    "interrupted; the same command goes on from the last checkpoint, or begins anew where none "
+    "was saved"
+)
+
+_asked_to_stop = threading.Event()
+
 
 @contextlib.contextmanager
-def user_errors(
-    interrupted: str = "interrupted; the same command goes on from the last checkpoint",
-) -> Iterator[None]:
+def user_errors(interrupted: str = CHECKPOINT) -> Iterator[None]:
     """Ends the process with one line and code 2 for a ValueError, with code 130 for Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # not where a shell had it ignored
+        signal.signal(signal.SIGINT, _stop)
     try:
         yield
     except ValueError as error:
@@ -27,6 +37,24 @@ def user_errors(
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _asked_to_stop.clear()
+
+
+def stop_if_asked() -> None:
+    """Raises KeyboardInterrupt once more after Ctrl-C.
+
+    What it raises at first is lost where it meets a callback or a finalizer that Python runs for
+    another library, which can only report what went wrong there.
+    """
+    if _asked_to_stop.is_set():
+        raise KeyboardInterrupt
+
+
+def _stop(number: int, frame: Any) -> None:
+    _asked_to_stop.set()
+    raise KeyboardInterrupt
 
 
 def take_preset(presets: dict[str, TrainConfig]) -> tuple[str, TrainConfig]:

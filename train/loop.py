@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 from d2f_jax import pipeline
 from d2f_jax.models import architectures
 from d2f_jax.training import checkpoints, metrics
-from train import batches, devices, messages, state, writers
+from train import batches, commands, devices, messages, state, writers
 from train.config import TrainConfig
 from train.workdir import WorkDir
 
@@ -116,6 +116,7 @@ def train(
         ahead, before = None, None
         try:
             for step in range(start + 1, config.steps + 1):
+                commands.stop_if_asked()
                 batch = next(data) if ahead is None else ahead
                 now, parts = update(now, batches.to_devices(batch, split))
                 save = step % config.save_every == 0 or step == config.steps

@@ -231,6 +231,7 @@ def train(
     started, seen = time.monotonic(), []
     with open(arguments.workdir / "maps.jsonl", "a") as log:
         for step, (pyramid, known) in enumerate(_batches(arguments, folder), start=1):
+            commands.stop_if_asked()
             params, average, moments, value = update(params, average, moments, pyramid, known)
             seen.append(value)
             if step % 50 == 0 or step == arguments.steps:

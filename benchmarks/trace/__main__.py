@@ -147,4 +147,5 @@ def make(name: str, out: Path, options: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with words.interruptible():
+        main()

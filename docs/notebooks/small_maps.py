@@ -44,5 +44,5 @@ for name in ("enlarged", "refined"):
 
 # %% [markdown]
 # On the command line `d2f bokeh photo.jpg --disparity map.png` does this by itself; `--refine off`
-# leaves the map as it is. Networks by name are in [lens
-# blur](../lens_blur.md#depth-networks-by-name).
+# leaves the map as it is. Networks by name are on [a page of
+# their own](../depth_models.md).

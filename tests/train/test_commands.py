@@ -1,5 +1,6 @@
 """Mistakes in the words of the training commands are one line that names the option."""
 
+import signal
 import sys
 
 import pytest
@@ -52,3 +53,32 @@ def test_help_is_printed_and_no_error(monkeypatch, capsys):
         commands.parse(plot.Arguments)
     assert stop.value.code == 0
     assert "usage: python -m train.plot" in capsys.readouterr().out
+
+
+def test_a_lost_interrupt_ends_the_run_all_the_same(capsys):
+    """Python drops what is raised in finalizers and in callbacks of other libraries."""
+
+    def run():
+        with commands.user_errors("stopped"):
+            commands.stop_if_asked()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            commands.stop_if_asked()
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as stop:
+        run()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert signal.getsignal(signal.SIGINT) is before
+    commands.stop_if_asked()  # the next run is not asked
+
+
+def test_where_interrupts_are_ignored_they_stay_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with commands.user_errors():
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
