@@ -11,7 +11,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from d2f_jax import pipeline
 from d2f_jax.models import architectures, fusion, resize
 from d2f_jax.render import kernels
 from d2f_jax.training import losses
-from train import commands, devices, export, features, loop, state
+from train import commands, devices, export, features, loop, stage1, state
 from train.config import STAGE2, TrainConfig
 
 THETA = 1 / 8
@@ -94,12 +94,15 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
         frozen = jax.lax.stop_gradient({name: params[name] for name in ("defocus", "radiance")})
         out = apply(state.join_variables(params | frozen, stats), image)
         full = resize.bilinear(out.defocus[..., None], size)[..., 0]
-        pasted = fusion.fuse(
-            image, resize.bilinear(out.rendered, size), fusion.binary_mask(full, THETA)
-        )
+        enlarged = resize.bilinear(out.rendered, size)
+        # As `fusion.blend`, with a clamp that a mask finds back from: most pixels of a trained one
+        # lie at its ends, and those at the wrong end would stay there.
+        raw: Any = model.fusion_net.apply({"params": params["fusion"]}, image, full)
+        bokeh = fusion.fuse(image, enlarged, stage1.clip_inward(raw))
+        pasted = fusion.fuse(image, enlarged, fusion.binary_mask(full, THETA))
         small = resize.bilinear(image, out.defocus.shape[-2:])
         return losses.stage2_loss(
-            out.bokeh,
+            bokeh,
             batch["bokeh"],
             pasted,
             out.defocus,

@@ -117,6 +117,14 @@ def test_stage_2_moves_the_fusion_network_alone(start, image):
             np.testing.assert_array_equal(old, new)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), both["fusion"], now.params["fusion"])
     assert any(jax.tree.leaves(moved))
+    # A mask that is too much everywhere finds back, though it shows no more than 1.
+    last = both["fusion"]["conv4"] | {"bias": jnp.full(1, 5.0)}
+    params = both | {"fusion": both["fusion"] | {"conv4": last}}
+    now = state.make_state(settings, params, stats, jax.random.key(2))
+    for _ in range(2):  # the first has a rate of zero
+        now, values = update(now, {"image": image, "bokeh": jnp.full_like(image, 0.5)})
+    assert float(values["gradient_norm"]) > 0
+    assert float(now.params["fusion"]["conv4"]["bias"][0]) < 5
 
 
 def test_stage_2_refuses_several_channels():
