@@ -58,6 +58,7 @@ def join(arguments: Arguments) -> None:
         names = defocus.decoder_names(model.config.defocus_net.decoders)
         decoders += [model.params.defocus["params"][each] for each in names]
         sources.append(model.metadata.get("source", str(part)))
+    data = [model.metadata.get("data", "unknown") for model in models]
     weights.save(
         arguments.out,
         with_decoders(first, decoders),
@@ -65,6 +66,7 @@ def join(arguments: Arguments) -> None:
         source="; ".join(sources),
         licence=arguments.licence,
         half=True,
+        data="; ".join(dict.fromkeys(data)),
     )
 
 

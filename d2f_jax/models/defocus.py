@@ -32,10 +32,10 @@ class DefocusNet(nn.Module):
       channels: 1 for the map, 6 for the softmax layers of Eq. 23.
       strip: Rows of the map that the decoder's head runs at a time, None for all.
       dtype: Precision of the decoder's activations.
-      decoders: Decoders on the one encoder; what comes out is the mean of theirs. Networks that
-        were trained apart fail in different places, so their mean fails less than each
-        (Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep
-        ensembles, 2017).
+      decoders: Decoders on the one encoder; the map is the mean of theirs, each cut to [0, 1].
+        Networks that were trained apart fail in different places, so their mean fails less than
+        each (Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using
+        deep ensembles, 2017). Several are for maps alone, `channels == 1`.
     """
 
     encoder: nn.Module = ResNeXt()
@@ -63,7 +63,8 @@ class DefocusNet(nn.Module):
             that of the picture alone. May be traced; for encoders that take a `layers.Canvas`.
 
         Returns:
-          `channels == 1`: the raw defocus map `... h w`, about [0, 1], not clipped (errata g).
+          `channels == 1`: the raw defocus map `... h w`, about [0, 1], not clipped (errata g)
+          where there is one decoder.
           Otherwise probabilities `... h w n` that sum to 1 over the channels.
 
         Raises:
@@ -75,12 +76,13 @@ class DefocusNet(nn.Module):
         image = image.reshape(-1, height, width, 3)
         canvas = None if extent is None else layers.Canvas(height, width, *extent)
         features = self.encoder(image, train, *(() if canvas is None else (canvas,)))
-        out: Any = 0.0
-        for name in decoder_names(self.decoders):
-            decoder = RefineNet(
-                self.features, self.head, self.channels, self.strip, self.dtype, name=name
-            )
-            out += decoder(features, canvas).astype(jnp.float32) / self.decoders
+        maps = [
+            RefineNet(self.features, self.head, self.channels, self.strip, self.dtype, name=name)(
+                features, canvas
+            ).astype(jnp.float32)
+            for name in decoder_names(self.decoders)
+        ]
+        out = maps[0] if len(maps) == 1 else sum(jnp.clip(x, 0, 1) for x in maps) / len(maps)
         out = out.reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
 
