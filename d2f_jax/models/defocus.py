@@ -82,7 +82,9 @@ class DefocusNet(nn.Module):
             ).astype(jnp.float32)
             for name in decoder_names(self.decoders)
         ]
-        out = maps[0] if len(maps) == 1 else sum(jnp.clip(x, 0, 1) for x in maps) / len(maps)
+        out: Any = maps[0]
+        if len(maps) > 1:
+            out = sum(jnp.clip(x, 0, 1) for x in maps) / len(maps)
         out = out.reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)
 
