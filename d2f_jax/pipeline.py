@@ -97,7 +97,8 @@ def apply(
         nearest), else a value of the network's defocus map (None: 0, as trained). Moving it orders
         the layers by depth (Sec. 4.5).
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
-        in which pixels outside of all layers turn black (errata g).
+        in which pixels outside of all layers turn black (errata g); of one decoder, as the mean
+        of several is in [0, 1] anyway.
       always_sharp: Whether the network's map is lowered where it finds nothing in focus, so that
         what it blurs least is sharp (`defocus.least_blurred`); never where `clip` is False.
       layer_batch: Layers rendered at a time, see `render.layered_render`.
@@ -379,12 +380,12 @@ def load(path: str | os.PathLike[str] | None = None) -> D2F:
     """
     path = DEFAULT_WEIGHTS if path is None else path
     tree, metadata = weights.load(path)
-    name = metadata.get("architecture", "")
-    if name not in architectures.ARCHITECTURES:
+    name = metadata.get("architecture")
+    if name is None or name not in architectures.ARCHITECTURES:
         known = ", ".join(architectures.ARCHITECTURES)
         raise ValueError(f"{path}: weights for {name!r}; this version knows {known}")
-    known = "defocus/params/decoder"
-    decoders = {n.split("/")[2] for n in weights.flatten(tree) if n.startswith(known)}
+    start = "defocus/params/decoder"
+    decoders = {n.split("/")[2] for n in weights.flatten(tree) if n.startswith(start)}
     config = architectures.named(name, max(1, len(decoders)))
     if path != DEFAULT_WEIGHTS:  # whose checksum was right; tracing takes a third of a second
         like = jax.eval_shape(functools.partial(architectures.init, config), jax.random.key(0))

@@ -190,7 +190,7 @@ def _runnable(config: TrainConfig) -> TrainConfig:
 
 def main() -> None:
     """The command."""
-    with commands.user_errors():
+    with commands.user_errors(commands.CHECKPOINT):
         run(commands.parse(Arguments))
 
 

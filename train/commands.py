@@ -24,10 +24,11 @@ _asked_to_stop = threading.Event()
 
 
 @contextlib.contextmanager
-def user_errors(interrupted: str = CHECKPOINT) -> Iterator[None]:
+def user_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """Ends the process with one line and code 2 for a ValueError, with code 130 for Ctrl-C."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not where a shell had it ignored
+    main = threading.current_thread() is threading.main_thread()  # others may set no handler
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:  # not where a shell had it ignored
         signal.signal(signal.SIGINT, _stop)
     try:
         yield
@@ -38,7 +39,8 @@ def user_errors(interrupted: str = CHECKPOINT) -> Iterator[None]:
         print(interrupted, file=sys.stderr)
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGINT, before)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         _asked_to_stop.clear()
 
 

@@ -90,16 +90,20 @@ def export(
         out,
         tree,
         architecture=run.model.architecture,
-        source=f"train.{run.record['stage']}, step {run.step}, commit {run.record['commit']}",
         licence=licence,
         half=half,
-        data=_origin(run.record["config"]["data"]),
+        **origin(run),
     )
 
 
-def _origin(data: dict) -> str:
+def origin(run: Trained) -> dict[str, str]:
+    """What the header of a weights file says of the run and its data."""
+    data = run.record["config"]["data"]
     made = "composites" if data.get("composites") else "synthetic"
-    return str(data["source"] or made)
+    return {
+        "source": f"train.{run.record['stage']}, step {run.step}, commit {run.record['commit']}",
+        "data": str(data["source"] or made),
+    }
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def load(weights: Path | None) -> pipeline.D2F:
         return pipeline.load(weights)
     run = export.read_run(weights)
     params = state.join_variables(run.params, run.stats)
-    return pipeline.D2F(state.build_model(run.model), params, {})
+    return pipeline.D2F(state.build_model(run.model), params, export.origin(run))
 
 
 def of_few_sizes(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "p q 3"]:

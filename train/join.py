@@ -3,9 +3,9 @@
     python -m train.join FILE|RUN FILE|RUN ... --out FILE
 
 What was trained apart, from other samples or for another purpose, fails in different places, so the
-mean fails less than each (`d2f_jax.models.defocus.DefocusNet`). The frozen encoder runs once for
-all decoders. The radiance network is that of the first, and a fusion network is left out: it has
-seen the maps of one.
+mean fails less than most of them (`d2f_jax.models.defocus.DefocusNet`). The frozen encoder runs
+once for all decoders. The radiance network is that of the first, and a fusion network is left out:
+it has seen the maps of one.
 """
 
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ class Arguments:
     Attributes:
       parts: Weights files or stage-1 runs.
       out: File to write, in float16.
-      licence: What one may do with the weights.
+      licence: What one may do with the weights; what the files say when left out. Runs say nothing.
     """
 
     parts: tyro.conf.Positional[tuple[Path, ...]]
     out: Path
-    licence: str = "Apache-2.0"
+    licence: str | None = None
 
 
 def join(arguments: Arguments) -> None:
@@ -42,36 +42,39 @@ def join(arguments: Arguments) -> None:
 
     Raises:
       ValueError: for fewer than two parts, parts that cannot be read, or of other networks, or
-        with another encoder.
+        with another encoder, or whose licence nobody names.
     """
     if len(arguments.parts) < 2:
         raise ValueError("give two or more weights to join")
     models = [held_out.load(part) for part in arguments.parts]
     first = models[0]
-    name, encoder = architecture(first), _encoder(first)
-    decoders, sources = [], []
+    name, encoder = architecture(first, arguments.parts[0]), _encoder(first)
+    decoders, sources, licences = [], [], []
     for part, model in zip(arguments.parts, models, strict=True):
-        if architecture(model) != name:
-            raise ValueError(f"{part}: {architecture(model)}, where {arguments.parts[0]}: {name}")
+        if (own := architecture(model, part)) != name:
+            raise ValueError(f"{part}: {own}, where {arguments.parts[0]}: {name}")
         if not _equal(_encoder(model), encoder):
             raise ValueError(f"{part}: has another encoder than {arguments.parts[0]}")
         names = defocus.decoder_names(model.config.defocus_net.decoders)
         decoders += [model.params.defocus["params"][each] for each in names]
         sources.append(model.metadata.get("source", str(part)))
+        licences.append(arguments.licence or model.metadata.get("licence"))
+        if licences[-1] is None:
+            raise ValueError(f"{part}: says nothing of its licence; give one with --licence")
     data = [model.metadata.get("data", "unknown") for model in models]
     weights.save(
         arguments.out,
         with_decoders(first, decoders),
         architecture=name,
         source="; ".join(sources),
-        licence=arguments.licence,
+        licence="; ".join(dict.fromkeys(licences)),
         half=True,
         data="; ".join(dict.fromkeys(data)),
     )
 
 
-def architecture(model: pipeline.D2F) -> str:
-    """The name of a model's architecture, whatever the number of its decoders.
+def architecture(model: pipeline.D2F, part: Path) -> str:
+    """The name of the architecture of a file or run, whatever the number of its decoders.
 
     Raises:
       ValueError: for a variant, which a weights file cannot name.
@@ -79,7 +82,7 @@ def architecture(model: pipeline.D2F) -> str:
     for name in architectures.ARCHITECTURES:
         if architectures.named(name, model.config.defocus_net.decoders) == model.config:
             return name
-    raise ValueError("a variant of an architecture, which a weights file cannot name")
+    raise ValueError(f"{part}: a variant of an architecture, which a weights file cannot name")
 
 
 def with_decoders(model: pipeline.D2F, decoders: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def main() -> None:
     """The command."""
-    with commands.user_errors():
+    with commands.user_errors("interrupted; nothing was written"):
         arguments = commands.parse(Arguments, description=__doc__)
         join(arguments)
         print(f"wrote {arguments.out}")

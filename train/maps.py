@@ -48,7 +48,8 @@ class Arguments:
     Attributes:
       material: Folder with `subjects`, `mattes`, `scenes`; every fifth file is held out.
       layouts: Table of drawn scenes (`d2f_jax.training.data.layouts`).
-      start: Weights file or stage-1 run to start from.
+      start: Weights file or stage-1 run to start from; of several decoders the first is taught, and
+        all tell the least blur.
       workdir: Folder to write to.
       shards: Shards of 256 samples to make.
       steps: Batches to take.
@@ -96,13 +97,13 @@ def run(arguments: Arguments) -> Path:
     if arguments.batch_size > SHARD:
         raise ValueError(f"--batch-size {arguments.batch_size}: give {SHARD} or less")
     model = held_out.load(arguments.start)
+    name = join.architecture(model, arguments.start)
     folder = arguments.workdir / f"features-{_known_by(model.params.defocus)}"
     folder.mkdir(parents=True, exist_ok=True)
     make_features(model.config, model.params.defocus, arguments, folder)
     text = json.dumps(asdict(arguments), default=str, indent=2)
     files.write_bytes(arguments.workdir / "maps.json", text.encode())
     out = arguments.workdir / "maps.safetensors"
-    name = join.architecture(model)
 
     def save(decoder: dict[str, Any], step: int) -> None:
         weights.save(
@@ -110,7 +111,7 @@ def run(arguments: Arguments) -> Path:
             join.with_decoders(model, [decoder]),
             architecture=name,
             source=f"train.maps, step {step} of {arguments.steps}, seed {arguments.seed}",
-            licence="Apache-2.0",
+            licence=model.metadata.get("licence", "Apache-2.0"),
             half=True,
             data="composites, layouts, rooms",
         )
@@ -172,6 +173,7 @@ def _make_shard(
     )
     pyramids, known = [], []
     for first in range(shard * SHARD, (shard + 1) * SHARD, 8):
+        commands.stop_if_asked()
         samples = [maps.make_sample(settings, first + i) for i in range(8)]
         pyramid, first_maps = encode(jnp.asarray(np.stack([s["image"] for s in samples])))
         pyramids.append([np.asarray(level, np.float16) for level in pyramid])

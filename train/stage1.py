@@ -235,7 +235,7 @@ clip_inward.defvjp(_clip_forward, _clip_backward)
 
 def main() -> None:
     """The command."""
-    with commands.user_errors():
+    with commands.user_errors(commands.CHECKPOINT):
         preset, config = commands.take_preset(STAGE1)
         default = Arguments(workdir=tyro.MISSING, config=config)
         arguments = commands.parse(Arguments, commands.rest(), default=default)

@@ -21,8 +21,9 @@ from d2f_jax import pipeline
 from d2f_jax.models import architectures, fusion, resize
 from d2f_jax.render import kernels
 from d2f_jax.training import losses
-from train import commands, devices, export, features, loop, stage1, state
+from train import commands, devices, export, features, loop, state
 from train.config import STAGE2, TrainConfig
+from train.stage1 import clip_inward
 
 THETA = 1 / 8
 """Threshold of the binary mask of Eq. 19, as in the released code (errata b)."""
@@ -98,7 +99,7 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
         # As `fusion.blend`, with a clamp that a mask finds back from: most pixels of a trained one
         # lie at its ends, and those at the wrong end would stay there.
         raw: Any = model.fusion_net.apply({"params": params["fusion"]}, image, full)
-        bokeh = fusion.fuse(image, enlarged, stage1.clip_inward(raw))
+        bokeh = fusion.fuse(image, enlarged, clip_inward(raw))
         pasted = fusion.fuse(image, enlarged, fusion.binary_mask(full, THETA))
         small = resize.bilinear(image, out.defocus.shape[-2:])
         return losses.stage2_loss(
@@ -119,7 +120,7 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
 
 def main() -> None:
     """The command."""
-    with commands.user_errors():
+    with commands.user_errors(commands.CHECKPOINT):
         _, config = commands.take_preset(STAGE2)
         default = Arguments(stage1=tyro.MISSING, workdir=tyro.MISSING, config=config)
         arguments = commands.parse(Arguments, commands.rest(), default=default)

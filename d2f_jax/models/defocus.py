@@ -34,8 +34,8 @@ class DefocusNet(nn.Module):
       dtype: Precision of the decoder's activations.
       decoders: Decoders on the one encoder; the map is the mean of theirs, each cut to [0, 1].
         Networks that were trained apart fail in different places, so their mean fails less than
-        each (Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using
-        deep ensembles, 2017). Several are for maps alone, `channels == 1`.
+        most of them (Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation
+        using deep ensembles, 2017). Several are for maps alone, `channels == 1`.
     """
 
     encoder: nn.Module = ResNeXt()
@@ -68,9 +68,12 @@ class DefocusNet(nn.Module):
           Otherwise probabilities `... h w n` that sum to 1 over the channels.
 
         Raises:
-          ValueError: if a side of the image is not a multiple of 32.
+          ValueError: if a side of the image is not a multiple of 32, or for several channels of
+            several decoders.
         """
         batch, (height, width) = image.shape[:-3], image.shape[-3:-1]
+        if self.channels > 1 and self.decoders > 1:
+            raise ValueError("several decoders make maps alone: channels must be 1")
         if height % 32 or width % 32:
             raise ValueError(f"image sides must be multiples of 32, got {height}x{width}")
         image = image.reshape(-1, height, width, 3)

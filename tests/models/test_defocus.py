@@ -65,6 +65,11 @@ def test_several_decoders_give_the_mean_of_their_maps_each_cut_to_its_range(vari
     np.testing.assert_allclose(mean, sum(jnp.clip(x, 0, 1) for x in singles) / 3, atol=TWIN)
 
 
+def test_several_decoders_are_for_maps_alone():
+    with pytest.raises(ValueError, match="channels must be 1"):
+        tiny(decoders=2, channels=6).init(quick_key(0), jnp.zeros((32, 32, 3)))
+
+
 def test_six_channel_head_sums_to_one():
     net = tiny(channels=6)
     image = jax.random.uniform(jax.random.key(0), (32, 32, 3))

@@ -44,7 +44,9 @@ def test_the_map_is_the_mean_and_joining_goes_on(tmp_path, parts):
     cut = [jnp.clip(x, 0, 1) for x in raw]
     np.testing.assert_allclose(cut[2], (cut[0] + cut[1]) / 2, atol=5e-3)  # float16
     assert both.metadata["source"] == "made; made"
-    join.join(join.Arguments(parts=(out, parts[0]), out=more))
+    assert both.metadata["licence"] == "CC0-1.0"
+    join.join(join.Arguments(parts=(out, parts[0]), out=more, licence="MIT"))
+    assert pipeline.load(more).metadata["licence"] == "MIT"
     assert pipeline.load(more).config == architectures.named("d2f-smoke", 3)
 
 
