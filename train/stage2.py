@@ -11,7 +11,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -95,15 +95,22 @@ def make_stage(config: TrainConfig, trained: export.Trained) -> loop.Stage:
         frozen = jax.lax.stop_gradient({name: params[name] for name in ("defocus", "radiance")})
         out = apply(state.join_variables(params | frozen, stats), image)
         full = resize.bilinear(out.defocus[..., None], size)[..., 0]
-        enlarged = resize.bilinear(out.rendered, size)
-        # As `fusion.blend`, with a clamp that a mask finds back from: most pixels of a trained one
-        # lie at its ends, and those at the wrong end would stay there.
-        raw: Any = model.fusion_net.apply({"params": params["fusion"]}, image, full)
-        bokeh = fusion.fuse(image, enlarged, clip_inward(raw))
-        pasted = fusion.fuse(image, enlarged, fusion.binary_mask(full, THETA))
+        pasted = fusion.fuse(
+            image, resize.bilinear(out.rendered, size), fusion.binary_mask(full, THETA)
+        )
+        # Most pixels of a trained mask lie at the ends of its clamp, and those at the wrong end
+        # would stay there.
+        blend = fusion.blend(
+            model.fusion_net,
+            {"params": params["fusion"]},
+            image,
+            out.rendered,
+            out.defocus,
+            clamp=clip_inward,
+        )
         small = resize.bilinear(image, out.defocus.shape[-2:])
         return losses.stage2_loss(
-            bokeh,
+            blend.bokeh,
             batch["bokeh"],
             pasted,
             out.defocus,

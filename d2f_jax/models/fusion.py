@@ -1,5 +1,6 @@
 """Deep Poisson fusion (Luo et al. 2023, Sec. 3.3): the sharp original over the rendered bokeh."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -92,6 +93,10 @@ def fuse(
     return jnp.clip(mask * image + (1 - mask) * rendered, 0, 1)
 
 
+def _clamped(mask: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
+    return jnp.clip(mask, 0, 1)
+
+
 def blend(
     net: FusionNet,
     variables: dict | None,
@@ -102,6 +107,7 @@ def blend(
     theta: float = 0.25,
     strip: int | None = None,
     extents: tuple[Extent, Extent] | None = None,
+    clamp: Callable[[Array], Array] = _clamped,
 ) -> Blend:
     """Predicts the mask at full size (Eq. 17) and lays the sharp image over the rendered bokeh.
 
@@ -115,6 +121,7 @@ def blend(
       strip: Rows to run at a time, which bounds the memory; None takes all. The result is the same.
       extents: Where the picture ends in `rendered` and `defocus`, and where in `image`, if rows and
         columns follow; may be traced. None: it fills them.
+      clamp: Brings the network's mask to [0, 1]; training takes one with another gradient.
     """
     size = image.shape[-3], image.shape[-2]
     height, width = size if extents is None else extents[1]
@@ -127,7 +134,7 @@ def blend(
         else:
             rows, columns = (row >= 0) & (row < height), jnp.arange(size[1]) < width
             inside = rows[:, None, None] & columns[None, :, None]
-            mask = jnp.clip(predict(variables, parts[0], resized, inside), 0, 1)
+            mask = clamp(predict(variables, parts[0], resized, inside))
         enlarged = resize.bilinear(rendered, size, row=row, extents=extents)
         return fuse(parts[0], enlarged, mask), mask[..., None]
 
