@@ -10,6 +10,10 @@ import jax
 
 _STRIP_PIXELS = {"cpu": 2**17}  # what stays in the cache of a CPU
 _RENDERER_BYTES = 2**31
+LENS_OVERLAP = 32
+"""How far the tiles of `render.lens_blur` overlap [px]."""
+
+_LENS_AROUND = 96  # pixels that most layers look at around a tile, both sides together
 _LAYER_BYTES = 4 * 8 * 6  # per pixel of a layer: four complex planes, some copies
 
 
@@ -35,8 +39,23 @@ def rendering(shape: tuple[int, ...], radius: int, count: int, tile: int | None 
 
 
 def lens_tile(shape: tuple[int, int]) -> int | None:
-    """Side of the tiles of `render.lens_blur` for a picture `h w`; they bound memory, cost time."""
-    return 1024 if is_large(shape) else None
+    """Side of the tiles of `render.lens_blur` for a picture `h w`.
+
+    Returns:
+      None, one piece, up to about eight megapixels; else the side for which tiles and their
+      surroundings have the fewest pixels, about 500 on a CPU: that bounds memory, stays in the
+      cache, and many a tile lacks most of the layers, which are skipped there.
+    """
+    if not is_large(shape):
+        return None
+    least = 448 if jax.default_backend() == "cpu" else 896
+
+    def pixels(side: int) -> int:
+        step = side - LENS_OVERLAP
+        counts = (-(-(length - LENS_OVERLAP) // step) for length in shape)
+        return math.prod(counts) * (side + _LENS_AROUND) ** 2
+
+    return min(range(least, 3 * least // 2 + 1, 32), key=pixels)
 
 
 def is_large(shape: tuple[int, int]) -> bool:

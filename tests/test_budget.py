@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from d2f_jax import budget
@@ -15,6 +17,19 @@ def test_tiles_are_about_a_thousand_pixels_and_only_for_large_pictures(size, rad
 
 def test_the_chosen_tiles_fit_the_picture():
     assert budget.tile_side((4096, 6144), 280) == 1024
+
+
+@pytest.mark.parametrize("size", [(2828, 4243), (4000, 6000), (8660, 11547), (600, 30000)])
+def test_tiles_of_the_lens_waste_little(size, monkeypatch):
+    assert budget.lens_tile((2304, 3456)) is None
+    side = budget.lens_tile(size)
+    assert 448 <= side <= 672
+    assert side % 32 == 0  # as `render.lens_blur` takes it
+    step = side - budget.LENS_OVERLAP
+    rendered = [-(-(n - budget.LENS_OVERLAP) // step) * side for n in size]
+    assert math.prod(rendered) <= 1.25 * math.prod(size)
+    monkeypatch.setattr(budget.jax, "default_backend", lambda: "gpu")
+    assert 896 <= budget.lens_tile(size) <= 1344
 
 
 def test_layers_by_device_and_size(monkeypatch):

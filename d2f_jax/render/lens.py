@@ -98,7 +98,9 @@ def lens_blur(
     height, width = disparity.shape[-2:]
     size = None
     if not any(isinstance(array, jax.core.Tracer) for array in (image, disparity)):
-        size, whole = (height, width), arrays.shared_size((height, width), canvas)
+        size = whole = (height, width)
+        if tile is None or canvas is not None:  # a large picture is not made larger still
+            whole = arrays.shared_size(size, canvas)
         image, disparity = arrays.extended(image, whole, -3), arrays.extended(disparity, whole)
     bokeh = _lens_blur(
         image,

@@ -25,6 +25,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from d2f_jax.budget import LENS_OVERLAP
 from d2f_jax.render import convolution, ladder, lights
 from d2f_jax.render.inpaint import double, halve, push_pull
 from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
@@ -32,7 +33,6 @@ from d2f_jax.render.tiles import extend, over_tiles
 from d2f_jax.types import Extent
 
 _DIRECT = (2, 3)  # radii up to which layers share a kernel that needs no transforms [px]
-_TILE_OVERLAP = 32  # pixels
 _RING = 2  # pixels of a level around the picture, for the interpolation to the next level
 _NOTHING = 1e-6  # coverage below is none
 
@@ -78,9 +78,9 @@ def blur(
         opening = Vignetted(aperture=aperture, shift=(right, down))
         return layers(radiance, coc_radius, aperture=opening)
 
-    tile, overlap = tile or max(whole), _TILE_OVERLAP
+    tile, overlap = tile or max(whole), LENS_OVERLAP
     if cat_eye is not None:  # the opening changes with the place: eight half overlapping tiles
-        tile = min(tile, 2 * _TILE_OVERLAP * -(-max(whole) // (8 * _TILE_OVERLAP)))
+        tile = min(tile, 2 * LENS_OVERLAP * -(-max(whole) // (8 * LENS_OVERLAP)))
         overlap = tile // 2
     tiled = over_tiles(blur_tile, canvases, size=whole, margin=margin, tile=tile, overlap=overlap)
     return jnp.moveaxis(tiled, -3, -1)
