@@ -83,7 +83,7 @@ def main() -> None:
     try:
         material = composites.find_material(arguments.folder, held_out=True)
     except ValueError as error:
-        parser.error(f"{error}; FOLDER holds what train.material assembles")
+        parser.error(str(error))
     shares: dict[str, dict[str, float]] = {}
     for kind, whole in KINDS.items():
         config = composites.CompositesConfig(

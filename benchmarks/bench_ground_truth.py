@@ -273,6 +273,10 @@ def main() -> None:
     if not methods:
         parser.error(none_left)
 
+    print(
+        f"{arguments.suite}: {len(methods)} methods, each compiled at the first pictures",
+        flush=True,
+    )
     rows: list[dict] = []
     for sample in read_suite(arguments.suite):
         results = {}

@@ -378,6 +378,13 @@ def _unboxed(text: str, program: str) -> str:
         said = f"{wrong[1]} {wrong[2]}: give {kind}"
     if extra := re.fullmatch(r"Unrecognized options: ((?!-)\S+(?:, (?!-)\S+)*)", said):
         said = f"{extra[1]}: more than this command takes"
+    choice = r"invalid choice '(.*?)' for argument '(.*?)'.*?Expected one of \((.*?)\)"
+    if wrong := re.match(choice, said, re.I):
+        known = re.findall(r"'(.*?)'", wrong[3])
+        alike = difflib.get_close_matches(wrong[1], known, n=1)
+        meant = f"; did you mean {alike[0]}?" if alike else ""
+        option = f"{wrong[2]} " if wrong[2].startswith("-") else ""
+        said = f"{option}{wrong[1]}: give one of {', '.join(known)}{meant}"
     said = re.sub(r" Argument helptext: .*", "", said).replace(" Unrecognized", "; Unrecognized")
     said = re.sub(r"[.;]? Perhaps you meant: (--[\w.-]+).*", r"; did you mean \1?", said)
     return f"{said.rstrip('.')}; see {helps[-1] if helps else f'{program} --help'}"

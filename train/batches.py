@@ -165,7 +165,7 @@ def _photographs(config: DataConfig, *, held: bool) -> Any:
     if len(pairs) <= config.validation_samples:
         raise ValueError(
             f"{path}: {files.counted(len(pairs), 'pair')}, none left to train on beside "
-            f"data.validation-samples {config.validation_samples}"
+            f"--data.validation-samples {config.validation_samples}; give fewer of them"
         )
     cut = len(pairs) - config.validation_samples
     return folder.FolderSource(pairs[cut:] if held else pairs[:cut])

@@ -71,8 +71,11 @@ def export(
     step: int | None = None,
     half: bool = False,
     licence: str = "Apache-2.0",
-) -> None:
+) -> int:
     """Writes the weights of a run.
+
+    Returns:
+      The step that they are of.
 
     Raises:
       ValueError: as `read_run`; for a model that is no architecture by itself, as ablations
@@ -94,6 +97,7 @@ def export(
         half=half,
         **origin(run),
     )
+    return run.step
 
 
 def origin(run: Trained) -> dict[str, str]:
@@ -110,14 +114,14 @@ def main() -> None:
     """The command."""
     with commands.user_errors():
         arguments = commands.parse(Arguments)
-        export(
+        step = export(
             arguments.workdir,
             arguments.out,
             step=arguments.step,
             half=arguments.half,
             licence=arguments.licence,
         )
-        print(f"wrote {arguments.out}")
+        print(f"wrote {arguments.out}, the weights of step {step}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ def load(weights: Path | None) -> pipeline.D2F:
     Raises:
       ValueError: as `pipeline.load` and `export.read_run`.
     """
+    if weights is not None and not weights.exists():
+        raise ValueError(f"{weights}: no such weights file, nor folder of a run")
     if weights is None or not weights.is_dir():
         return pipeline.load(weights)
     run = export.read_run(weights)

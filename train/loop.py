@@ -141,7 +141,10 @@ def train(
                         out.say(messages.checkpoint(workdir, step, best=best))
             if not validated:  # an already finished run
                 validated, _ = _validate(score, now, held_out, config, split)
-            for line in messages.closing(workdir, stage.name, config, validated, preset=preset):
+            closing = messages.closing(
+                workdir, stage.name, config, validated, best=saved.best, preset=preset
+            )
+            for line in closing:
                 out.say(line)
         finally:
             out.close()

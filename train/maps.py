@@ -99,7 +99,6 @@ def run(arguments: Arguments) -> Path:
     model = held_out.load(arguments.start)
     name = join.architecture(model, arguments.start)
     folder = arguments.workdir / f"features-{_known_by(model.params.defocus)}"
-    folder.mkdir(parents=True, exist_ok=True)
     make_features(model.config, model.params.defocus, arguments, folder)
     text = json.dumps(asdict(arguments), default=str, indent=2)
     files.write_bytes(arguments.workdir / "maps.json", text.encode())
@@ -132,6 +131,7 @@ def make_features(
     drawn = maps.drawn_scenes(material.scenes, layouts.read_table(arguments.layouts))
     if not drawn:
         raise ValueError(f"{arguments.layouts}: describes no scene of {arguments.material}")
+    folder.mkdir(parents=True, exist_ok=True)
     encoder = {
         "params": variables["params"]["encoder"],
         "batch_stats": variables["batch_stats"]["encoder"],

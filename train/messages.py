@@ -54,6 +54,7 @@ def closing(
     config: TrainConfig,
     validated: Mapping[str, float],
     *,
+    best: int,
     preset: str | None,
 ) -> list[str]:
     """The score, and the commands that a person wants next.
@@ -63,12 +64,14 @@ def closing(
       stage: `stage1` or `stage2`.
       config: Its settings.
       validated: Its last validation.
+      best: Step of its best checkpoint.
       preset: What the settings were made from; None for a run that no command can follow up, such
         as a row of an experiment.
     """
     lines = [
         f"{workdir}: done, {config.steps} steps; validation {validated['val_psnr']:.2f} dB, SSIM "
-        f"{validated['val_ssim']:.4f} (the input has {validated['val_psnr_input']:.2f} dB)",
+        f"{validated['val_ssim']:.4f} (the input has {validated['val_psnr_input']:.2f} dB)"
+        + (f"; step {best} was better and is what is exported" if best != config.steps else ""),
         _command("curves", "plot", workdir),
     ]
     if config.model == ModelConfig(architecture=config.model.architecture):  # others have no name

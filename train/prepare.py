@@ -61,11 +61,19 @@ def main() -> None:
 
         numbers = ebb.numbers(found.pairs)
         print(f"{arguments.out}: layout {found.layout.name}")
+        counts = {}
         for split in ebb.SPLITS:
-            count = sum(ebb.in_split(number, split) for number in numbers)
-            print(f"  {split:8} {count:5} pairs")
+            counts[split] = sum(ebb.in_split(number, split) for number in numbers)
+            print(f"  {split:8} {counts[split]:5} pairs")
+        if not (counts["train"] and counts["val470"]):
+            print(
+                "not to be trained on: these are not the numbers of EBB!, which divide what is "
+                f"packed; --data.source {shlex.quote(str(arguments.folder))} divides other pairs"
+            )
+            return
         words = ["-m", "train.stage1", "paper", "--data.source", str(arguments.out)]
-        print(shlex.join([extras.python(), *words, "--workdir", "runs/1"]))
+        words += ["--vgg", "vgg19.pth", "--workdir", "runs/1"]
+        print(shlex.join([extras.python(), *words]))
 
 
 if __name__ == "__main__":

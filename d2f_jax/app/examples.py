@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from d2f_jax.photo import image_io
+from d2f_jax.photo import image_io, names
 
 FOLDER = Path(__file__).parent / "examples"
 """What comes with the package; the licence lies beside it."""
@@ -22,11 +22,9 @@ def listed(folder: Path | None) -> tuple[Path, ...]:
     """
     if folder is None:
         return tuple(sorted(FOLDER.glob("*.jpg")))
-    from d2f_jax.photo import batch
-
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder of photographs")
-    return tuple(batch.find_photographs([str(folder)]))
+    return tuple(names.find_photographs([str(folder)]))
 
 
 @functools.lru_cache(maxsize=200)

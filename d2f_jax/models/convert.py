@@ -168,8 +168,11 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a torch state dict ({reason})") from error
+        # Not in torch's words, which advise to run what is in the file.
+        raise ValueError(
+            f"{path}: not a torch state dict; give the file that torch.save wrote of the weights "
+            "alone"
+        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("net"), Mapping):
         state = state["net"]
     if not isinstance(state, Mapping) or not all(

@@ -206,10 +206,11 @@ def placed(
     rounding = 1 / min(rows, columns)  # a pixel of a small map is more than the limit
     if min(off) > max(MAX_DISTORTION, rounding):
         swapped = _distortion((columns, rows), size) <= MAX_DISTORTION
-        hint = "; its sides are swapped, turn it like the photograph" if swapped else ""
+        hint = "its sides are swapped, turn it like the photograph"
+        hint = hint if swapped else "give one of the whole photograph"
         raise ValueError(
             f"{columns}x{rows} pixels have another aspect ratio than the photograph's "
-            f"{size[1]}x{size[0]}{hint}"
+            f"{size[1]}x{size[0]}; {hint}"
         )
     ambiguous = orientation != 1 and off[0] == off[1]
     return Placed(ways[int(off[1] < off[0])], ambiguous)

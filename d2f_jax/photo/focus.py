@@ -44,6 +44,7 @@ def at_pixel(disparity: Real[np.ndarray, "h w"], x: int, y: int) -> float:
       ValueError: if the point lies outside the map.
     """
     check_inside(Point(x, y), disparity.shape)
+    x, y = int(x), int(y)
     return float(np.median(disparity[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]))
 
 
@@ -184,6 +185,8 @@ def resolve(focus: Focus | str, disparity: Real[np.ndarray, "h w"]) -> float:
 def check_inside(point: Point, shape: tuple[int, ...]) -> None:
     """Refuses, by a ValueError, a point outside of a picture of the shape `h w`."""
     height, width = shape
+    if any(place != int(place) for place in point):
+        raise ValueError(f"a point is given in whole pixels, got {point.x},{point.y}")
     if not (0 <= point.x < width and 0 <= point.y < height):
         raise ValueError(
             f"focus {point.x},{point.y} lies outside the picture, which is {width} wide and "

@@ -61,6 +61,12 @@ def check_image(image: ArrayLike, *, linear: bool = False) -> None:
         check_range(image, "image", low=_LOWEST, high=top, hint="divide 8-bit values by 255")
 
 
+def check_numbers(value: Any, name: str) -> None:
+    """Refuses, by a ValueError, what holds no numbers: texts, None, objects."""
+    if not hasattr(value, "dtype") and np.asarray(value).dtype.kind not in "biuf":
+        raise ValueError(f"{name} takes numbers, got {value!r}")
+
+
 def check_range(
     array: ArrayLike, name: str, *, low: float = -math.inf, high: float = math.inf, hint: str = ""
 ) -> None:

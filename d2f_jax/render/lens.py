@@ -70,6 +70,9 @@ def lens_blur(
         `max_radius` is missing where it is needed, and, unless traced, for values that are not
         finite or far outside of their range, a negative blur, or a radius wider than the picture.
     """
+    arguments = {"image": image, "disparity": disparity, "focus": focus, "blur": blur}
+    for name, value in arguments.items():
+        arrays.check_numbers(value, name)
     on_host = isinstance(image, np.ndarray) and isinstance(disparity, np.ndarray)
     if not on_host:
         image, disparity = jnp.asarray(image), jnp.asarray(disparity)
@@ -82,7 +85,7 @@ def lens_blur(
         ("aperture", aperture, "kernels.Polygon(blades=6)"),
         ("highlights", highlights, "highlights.ContrastRule()"),
     ):
-        if value is not None and not callable(value):
+        if value is not None and (not callable(value) or isinstance(value, type)):
             raise ValueError(f"{name} is None or a function such as {example}, got {value!r}")
     if layer_batch < 1 or (tile is not None and (tile < 64 or tile % 32)):
         raise ValueError(
@@ -150,8 +153,9 @@ def _argument(function: Callable) -> Callable:
 def _largest_radius(disparity: Any, focus: Any, blur: Any) -> float:
     if any(isinstance(x, jax.core.Tracer) for x in (disparity, focus, blur)):
         raise ValueError(
-            "max_radius (the largest radius in pixels, e.g. max_radius=40) must be given when "
-            "disparity, focus or blur are traced by jit, vmap or grad: the layers depend on it"
+            "max_radius (the largest radius in pixels, e.g. max_radius=40) must be given under "
+            "jit, vmap and grad, where disparity, focus or blur have no values: the layers depend "
+            "on it"
         )
     lowest, highest = arrays.extent(disparity)
     away = np.maximum(highest - np.asarray(focus), np.asarray(focus) - lowest)

@@ -63,7 +63,7 @@ def test_wrong_files_are_refused(tmp_path, released_state_dicts):
     out = tmp_path / "out.safetensors"
     for name, message in (
         ("none.pth", "no such checkpoint"),
-        ("text.pth", "not a torch state dict"),
+        ("text.pth", "not a torch state dict; give the file that torch.save wrote"),
         ("other.pth", "holds no state dict"),
         ("stage2.pth", "missing midas"),
     ):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from d2f_jax import color
+from d2f_jax import budget, color
 from d2f_jax.photo import develop, focus
 from d2f_jax.photo.develop import Blur
 from d2f_jax.photo.focus import Box, Distance, Point
@@ -77,7 +77,8 @@ def test_lens_does_not_depend_on_the_units_of_the_map(lens, photo, scale, offset
 def test_large_pictures_are_rendered_in_tiles(lens, photo):
     develop.through_lens(photo, make_disparity())
     develop.through_lens(Photo(np.zeros((2900, 2900, 3), np.float32)), make_disparity())
-    assert [call.tile for call in lens.calls] == [None, 1024]
+    assert [call.tile for call in lens.calls] == [None, budget.lens_tile((2900, 2900))]
+    assert lens.calls[1].tile
 
 
 def test_lens_blur_in_factors_and_pixels(lens, photo):

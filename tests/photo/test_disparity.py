@@ -109,7 +109,12 @@ def test_square_maps_lie_as_their_kind_mostly_does():
 @pytest.mark.parametrize(
     ("shape", "orientation", "message"),
     [
-        ((300, 300), 1, "300x300 pixels have another aspect ratio than the photograph's 400x300"),
+        (
+            (300, 300),
+            1,
+            "300x300 pixels have another aspect ratio than the photograph's 400x300; give one of "
+            "the whole photograph",
+        ),
         ((300, 410), 1, "410x300 pixels have another aspect ratio"),
         ((400, 300), 1, "its sides are swapped, turn it like the photograph"),
         ((400, 300), 3, "its sides are swapped"),

@@ -60,6 +60,13 @@ def test_unreadable_focus_is_refused(text, message):
         focus.resolve(text, RAMP)
 
 
+def test_points_are_whole_pixels():
+    bare = focus.at_pixel.__wrapped__  # without the type checks of the tests
+    assert bare(RAMP, 4.0, 3.0) == focus.at_pixel(RAMP, 4, 3)
+    with pytest.raises(ValueError, match=r"whole pixels, got 4\.5,3"):
+        bare(RAMP, 4.5, 3)
+
+
 def test_thin_lens_agrees_with_ray_geometry():
     """A 50 mm f/2 lens at 2 m: image distances from 1/f = 1/s + 1/s', similar triangles."""
     f, aperture_radius, near, far = 0.05, 0.0125, 2.0, 8.0

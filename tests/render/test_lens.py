@@ -359,6 +359,11 @@ def test_apertures_shape_the_disc():
         ({"tile": 40}, "multiple of 32"),
         ({"max_radius": -1.0}, "max_radius is a positive"),
         ({"cat_eye": 2.0}, "cat_eye is in"),
+        ({"blur": "40px"}, "blur takes numbers, got '40px'"),
+        ({"focus": "nearest"}, "focus takes numbers, got 'nearest'"),
+        ({"disparity": None}, "disparity takes numbers, got None"),
+        ({"aperture": kernels.Polygon}, "aperture is None or a function such as"),
+        ({"highlights": highlights.ContrastRule}, "highlights is None or a function such as"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(change, message):

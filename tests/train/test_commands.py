@@ -22,14 +22,16 @@ MAPS = ("material", "--layouts", "t.tsv", "--start", "s", "--workdir", "w")
         (stage1.main, ["smoke"], "Missing from python -m train.x: --workdir PATH"),
         (stage1.main, ["smok"], "no preset 'smok'"),
         (stage2.main, ["smoke", "--workdir", "w"], "Missing from python -m train.x: --stage1 PATH"),
-        (ablate.main, ["table99", "--workdir", "w"], "invalid choice 'table99'"),
+        (ablate.main, ["tabel4", "--workdir", "w"], "tabel4: give one of table4, table5, table6"),
+        (ablate.main, ["tabel4", "--workdir", "w"], "; did you mean table4?; see python -m"),
+        (maps.main, MAPS, "s: no such weights file, nor folder of a run"),
         (maps.main, [*MAPS, "--steps", "0"], "--steps 0: give 1 or more"),
         (maps.main, [*MAPS, "--batch-size", "0"], "--batch-size 0: give 1 or more"),
         (maps.main, [*MAPS, "--batch-size", "999"], "--batch-size 999: give 256 or less"),
         (maps.main, [*MAPS, "--shards", "0"], "--shards 0: give 1 or more"),
         (export.main, [], "Missing from python -m train.x"),
         (plot.main, ["none"], "none: no such folder"),
-        (evaluate.main, ["--split", "foo"], "invalid choice 'foo' for argument '--split'"),
+        (evaluate.main, ["--split", "foo"], "--split foo: give one of auto, all, train"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, main, words, line):
@@ -55,7 +57,15 @@ def test_help_is_printed_and_no_error(monkeypatch, capsys):
     assert "usage: python -m train.plot" in capsys.readouterr().out
 
 
-def test_a_lost_interrupt_ends_the_run_all_the_same(capsys):
+@pytest.fixture
+def interruptible():
+    """As in a terminal, also where these tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_lost_interrupt_ends_the_run_all_the_same(capsys, interruptible):
     """Python drops what is raised in finalizers and in callbacks of other libraries."""
 
     def run():

@@ -21,7 +21,9 @@ PARSERS = {
 
 def closing(config, preset, workdir="runs/first", stage="stage1"):
     """The closing lines: the score, and each command as its own parser reads it, by module."""
-    score, *lines = messages.closing(Path(workdir), stage, config, SCORES, preset=preset)
+    score, *lines = messages.closing(
+        Path(workdir), stage, config, SCORES, best=config.steps, preset=preset
+    )
     read = {}
     for line in lines:
         name, command = line.split(":", 1)
@@ -69,6 +71,9 @@ def test_the_end_names_commands_that_can_be_pasted():
     assert score == (
         "runs/first: done, 300 steps; validation 25.26 dB, SSIM 0.7989 (the input has 23.08 dB)"
     )
+    best = {"best": 200, "preset": "smoke"}
+    first, *_ = messages.closing(Path("runs/first"), "stage1", STAGE1["smoke"], SCORES, **best)
+    assert first == f"{score}; step 200 was better and is what is exported"
     weights = Path("runs/first/weights.safetensors")
     assert read["train.plot"].run == Path("runs/first")
     assert (read["train.export"].workdir, read["train.export"].out) == (Path("runs/first"), weights)

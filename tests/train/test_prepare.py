@@ -40,11 +40,22 @@ def test_the_pairs_are_packed_and_counted(pairs, tmp_path, monkeypatch, capsys):
     assert "packed: layout challenge\n" in said.out
     counts = [line.split()[:2] for line in said.out.splitlines() if line.startswith("  ")]
     assert counts == [["train", "2"], ["val294", "2"], ["val470", "3"], ["train294", "3"]]
-    assert f"--data.source {out}" in said.out
+    last = said.out.splitlines()[-1]
+    assert last.endswith(f"paper --data.source {out} --vgg vgg19.pth --workdir runs/1")
     assert said.err == ""
     assert ebb.EbbSource(out, "val470").numbers == [4224, 4400, 4693]
     assert run(monkeypatch, pairs, out) == 2
     assert capsys.readouterr().err == f"error: {out}: is there already; name a new folder\n"
+
+
+def test_other_numbers_are_packed_but_not_to_be_trained_on(pairs, tmp_path, monkeypatch, capsys):
+    for kind in ("original", "bokeh"):
+        for number in (4224, 4400, 4693):
+            (pairs / "Training" / kind / f"{number}.jpg").unlink()
+    assert run(monkeypatch, pairs, tmp_path / "packed") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("not to be trained on: these are not the numbers of EBB!")
+    assert f"--data.source {pairs} divides other pairs" in last
 
 
 def test_what_lies_beside_stays(pairs, tmp_path, monkeypatch, capsys):

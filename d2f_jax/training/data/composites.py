@@ -121,6 +121,10 @@ def find_material(folder: str | Path, *, held_out: bool) -> Material:
       ValueError: if a subject lacks a matte, or nothing is left to take.
     """
     folder = Path(folder)
+    for name in ("subjects", "mattes"):
+        if not (folder / name).is_dir():
+            hint = "docs/weights.md says how the material is assembled"
+            raise ValueError(f"{folder / name} is not a folder; {hint}")
     mattes = {path.stem: path for path in photos.listed(folder / "mattes")}
     pictures = sorted(photos.listed(folder / "subjects"))
     lacking = [path.name for path in pictures if path.stem not in mattes]

@@ -91,7 +91,8 @@ class EbbSource:
         if not stored:
             raise ValueError(
                 f"the EBB! in {data_dir} has no pictures for {split!r}: it holds "
-                f"{', '.join(builder.info.splits)}"
+                f"{', '.join(builder.info.splits)}; what is packed is divided by the numbers of "
+                "EBB!, other pairs are read from the folder they were packed from"
             )
         try:
             self._records = builder.as_data_source("+".join(stored))

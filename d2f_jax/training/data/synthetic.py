@@ -51,6 +51,9 @@ class SyntheticConfig:
     cutouts: tuple[Path, ...] = ()
 
     def __post_init__(self):
+        for name in ("photos", "cutouts"):
+            if isinstance(getattr(self, name), str | Path):
+                raise ValueError(f"{name} takes files, e.g. tuple(photos.listed(folder))")
         fewest, most = self.layers
         if min(self.size) < 16:
             raise ValueError(f"synthetic samples have sides of 16 pixels or more, got {self.size}")

@@ -39,6 +39,11 @@ def test_a_fifth_is_held_out_and_never_trained_on(folder):
     assert len(train.subjects) == len(train.scenes) == 8
 
 
+def test_another_folder_is_no_material(tmp_path):
+    with pytest.raises(ValueError, match=r"subjects is not a folder; docs/weights\.md says how"):
+        composites.find_material(tmp_path, held_out=False)
+
+
 def test_missing_mattes_are_named(folder):
     (folder / "mattes" / "s3.png").unlink()
     with pytest.raises(ValueError, match=r"no matte for s3\.png"):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +46,12 @@ def test_blur_fills_its_range_and_stays_above_the_ground():
         assert middle <= 0.61
     assert np.mean(np.array(largest) >= 4) > 0.7
     assert max(largest) > 10
+
+
+def test_a_folder_is_no_list_of_files():
+    with pytest.raises(ValueError, match="photos takes files"):
+        # Not by the class, whose types are checked before by the tests.
+        synthetic.SyntheticConfig.__post_init__(SimpleNamespace(photos="folder", cutouts=()))
 
 
 def test_the_seed_and_the_index_decide_everything():
