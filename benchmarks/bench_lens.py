@@ -75,7 +75,7 @@ def forward(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Blurring alone; `before` holds the rows of smaller sizes."""
-    image, disparity = scene(megapixels)
+    image, disparity = map(np.asarray, scene(megapixels))  # as the command has them
     contenders = [common.ours(ours, image, disparity, radius, view=_nothing)]
     left_out = {}
     for name, call in _peers().items():

@@ -4,6 +4,7 @@ The results are the same whatever is chosen; only memory and time depend on it.
 """
 
 import math
+import os
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,6 @@ _RENDERER_BYTES = 2**31
 LENS_OVERLAP = 32
 """How far the tiles of `render.lens_blur` overlap [px]."""
 
-_LENS_AROUND = 96  # pixels that most layers look at around a tile, both sides together
 _LAYER_BYTES = 4 * 8 * 6  # per pixel of a layer: four complex planes, some copies
 
 
@@ -42,20 +42,31 @@ def lens_tile(shape: tuple[int, int]) -> int | None:
     """Side of the tiles of `render.lens_blur` for a picture `h w`.
 
     Returns:
-      None, one piece, up to about eight megapixels; else the side for which tiles and their
-      surroundings have the fewest pixels, about 500 on a CPU: that bounds memory, stays in the
-      cache, and many a tile lacks most of the layers, which are skipped there.
+      None, one piece, up to about eight megapixels; else one side for all pictures, which is fast
+      to transform at each size of the layers. On a CPU such a tile stays in the cache, and many a
+      tile lacks most of the layers, which are skipped there.
     """
     if not is_large(shape):
         return None
-    least = 448 if jax.default_backend() == "cpu" else 896
+    return 544 if jax.default_backend() == "cpu" else 1056
 
-    def pixels(side: int) -> int:
-        step = side - LENS_OVERLAP
-        counts = (-(-(length - LENS_OVERLAP) // step) for length in shape)
-        return math.prod(counts) * (side + _LENS_AROUND) ** 2
 
-    return min(range(least, 3 * least // 2 + 1, 32), key=pixels)
+def lens_tiling(size: tuple[int, int], tile: int | None, *, cat_eye: bool) -> tuple[int, int]:
+    """Side and overlap of the tiles of `render.lens_blur` for a picture `h w` [px].
+
+    With a cat's eye the opening changes with the place: eight half overlapping tiles along the
+    longer side.
+    """
+    tile = tile or max(size)
+    if not cat_eye:
+        return tile, LENS_OVERLAP
+    tile = min(tile, 2 * LENS_OVERLAP * -(-max(size) // (8 * LENS_OVERLAP)))
+    return tile, tile // 2
+
+
+def threads() -> int:
+    """How many tiles are rendered at once: on a CPU one alone leaves half of two cores idle."""
+    return min(4, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
 
 def is_large(shape: tuple[int, int]) -> bool:

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 
 from d2f_jax import budget
@@ -19,17 +17,19 @@ def test_the_chosen_tiles_fit_the_picture():
     assert budget.tile_side((4096, 6144), 280) == 1024
 
 
-@pytest.mark.parametrize("size", [(2828, 4243), (4000, 6000), (8660, 11547), (600, 30000)])
-def test_tiles_of_the_lens_waste_little(size, monkeypatch):
+def test_one_tile_serves_all_large_pictures(monkeypatch):
     assert budget.lens_tile((2304, 3456)) is None
-    side = budget.lens_tile(size)
-    assert 448 <= side <= 672
-    assert side % 32 == 0  # as `render.lens_blur` takes it
-    step = side - budget.LENS_OVERLAP
-    rendered = [-(-(n - budget.LENS_OVERLAP) // step) * side for n in size]
-    assert math.prod(rendered) <= 1.25 * math.prod(size)
+    assert budget.lens_tile((2828, 4243)) == budget.lens_tile((8660, 11547)) == 544
     monkeypatch.setattr(budget.jax, "default_backend", lambda: "gpu")
-    assert 896 <= budget.lens_tile(size) <= 1344
+    assert budget.lens_tile((2828, 4243)) == 1056
+    assert budget.threads() == 1
+
+
+def test_the_opening_of_a_cat_s_eye_changes_from_tile_to_tile():
+    assert budget.lens_tiling((300, 400), None, cat_eye=False) == (400, budget.LENS_OVERLAP)
+    assert budget.lens_tiling((300, 400), 64, cat_eye=False) == (64, budget.LENS_OVERLAP)
+    assert budget.lens_tiling((300, 1024), None, cat_eye=True) == (256, 128)
+    assert budget.lens_tiling((4000, 6000), 544, cat_eye=True) == (544, 272)
 
 
 def test_layers_by_device_and_size(monkeypatch):

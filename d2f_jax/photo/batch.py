@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import files, pipeline
+from d2f_jax import files
 from d2f_jax.photo import canvases, depth_io, develop, image_io, map_sources, names, renderers
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.settings import MapSettings, Settings
@@ -161,7 +161,8 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
     photo, made, _ = map_of(source, _read(source, console.print), console.print)
     if made is None:
         with files.naming(source):
-            seen = develop.defocus(pipeline.load(settings.weights), photo)
+            networks = renderers.Networks(settings.weights, refine=settings.refine != "off")
+            seen = networks.defocus(photo)
             made = DisparityOutput(develop.hallucinated(photo, seen))
     depth_io.write_disparity(target, made.disparity, metric=made.metric)
     low, high = made.disparity.min(), made.disparity.max()

@@ -137,11 +137,12 @@ def cut(array: Array, size: tuple[int, int], rows: int = 0) -> Array:
     return jnp.asarray(np.asarray(array)[tuple(index)])
 
 
-def restored(image: Array, dtype: DTypeLike) -> Array:
+def restored(image: Any, dtype: DTypeLike) -> Any:
     """A rendered picture in the type of what it was made from; the counterpart of `scaled`."""
+    xp: Any = np if isinstance(image, np.ndarray) else jnp
     if jnp.issubdtype(dtype, jnp.unsignedinteger):
-        return jnp.rint(jnp.clip(image, 0, 1) * jnp.iinfo(dtype).max).astype(dtype)
-    return image.astype(dtype)
+        return xp.rint(xp.clip(image, 0, 1) * jnp.iinfo(dtype).max).astype(dtype)
+    return image.astype(dtype, copy=False)
 
 
 def checked(image: Any, least: int = 64) -> Any:

@@ -259,6 +259,21 @@ class Vignetted:
         return self.aperture(u, v, softness) * rim
 
 
+def vignetted(
+    aperture: Aperture, cat_eye: float | Float[Array, ""] | None, away: Float[Array, "2"]
+) -> Aperture:
+    """The opening as it is seen from a place.
+
+    Args:
+      aperture: The whole opening.
+      cat_eye: Shift of the second rim in the corners, in radii of the opening; None for no rim.
+      away: Down and to the right from the middle of the picture, 1 in the corners.
+    """
+    if cat_eye is None:
+        return aperture
+    return Vignetted(aperture=aperture, shift=(cat_eye * away[1], cat_eye * away[0]))
+
+
 @jax.tree_util.register_pytree_node_class
 class Picture:
     """A grey picture as an opening, bright is open; its longer side spans the circle."""

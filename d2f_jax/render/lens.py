@@ -14,11 +14,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped
 
-from d2f_jax import color
-from d2f_jax.render import arrays, ladder, lens_layers
+from d2f_jax import budget, color
+from d2f_jax.render import arrays, ladder, lens_layers, tiles
 from d2f_jax.render.highlights import HighlightRule
-from d2f_jax.render.kernels import Aperture, Circle
+from d2f_jax.render.kernels import Aperture, Circle, vignetted
 from d2f_jax.types import Encoding
+
+_CHUNK = 2**20  # values of a large picture that are encoded at a time
 
 
 def lens_blur(
@@ -44,7 +46,8 @@ def lens_blur(
 
     Args:
       image: All-in-focus image; unsigned integers count by their range. With image and disparity
-        of numpy, nothing is compiled for a size but the blur itself, which many sizes share.
+        of numpy, nothing is compiled for a size but the blur itself, which many sizes share; in
+        tiles, without a rule for highlights, all sizes do.
       disparity: Inverse depth in any affine scale, larger = nearer. `photo.disparity` makes it of
         other kinds of depth.
       focus: Disparity that is in focus; one number, or one for each image of the batch.
@@ -100,25 +103,28 @@ def lens_blur(
     largest = _largest_radius(disparity, focus, blur) if max_radius is None else max_radius
     height, width = disparity.shape[-2:]
     size = None
+    how = {
+        "focus": focus,
+        "blur": blur,
+        "largest": largest,
+        "encoding": encoding,
+        "levels": ladder.levels_for(largest),
+        "aperture": Circle() if aperture is None else _argument(aperture),
+        "cat_eye": cat_eye or None,
+        "layer_batch": layer_batch,
+    }
+    if on_host and tile is not None and highlights is None:  # a rule looks at the whole picture
+        return _in_tiles(image, disparity, tile, how)
     if not any(isinstance(array, jax.core.Tracer) for array in (image, disparity)):
-        size = whole = (height, width)
-        if tile is None or canvas is not None:  # a large picture is not made larger still
-            whole = arrays.shared_size(size, canvas)
+        size, whole = (height, width), arrays.shared_size((height, width), canvas)
         image, disparity = arrays.extended(image, whole, -3), arrays.extended(disparity, whole)
     bokeh = _lens_blur(
         image,
         disparity,
-        focus=focus,
-        blur=blur,
-        largest=largest,
-        encoding=encoding,
         highlights=None if highlights is None else _argument(highlights),
         size=size,
-        levels=ladder.levels_for(largest),
-        aperture=Circle() if aperture is None else _argument(aperture),
-        cat_eye=cat_eye or None,
-        layer_batch=layer_batch,
         tile=tile,
+        **how,
     )
     if on_host:
         return arrays.cut(bokeh, (height, width), -3)
@@ -128,17 +134,54 @@ def lens_blur(
 
 @functools.partial(jax.jit, static_argnames=("levels", "encoding", "layer_batch", "tile"))
 def _lens_blur(image, disparity, *, focus, blur, largest, encoding, highlights, **options):
+    radiance, coc_radius = _light(image, disparity, focus, blur, largest, encoding, highlights)
+    bokeh = _encoded(lens_layers.blur(radiance, coc_radius, **options), encoding)
+    return arrays.restored(bokeh, image.dtype)
+
+
+def _in_tiles(image: Any, disparity: Any, tile: int, how: dict[str, Any]) -> Array:
+    """A picture in numpy, whose tiles share what is compiled with those of any other."""
+    size = (disparity.shape[-2], disparity.shape[-1])
+    tile, overlap = budget.lens_tiling(size, tile, cat_eye=how["cat_eye"] is not None)
+
+    def part(rows, columns, centre):
+        away = np.float32((centre - np.asarray(size) / 2) / (np.hypot(*size) / 2))
+        window = rows[:, None], columns
+        return np.asarray(_tile(image[..., *window, :], disparity[..., *window], away, **how))
+
+    margin = ladder.canvas_margin(how["levels"])
+    bokeh = tiles.blended(part, size=size, margin=margin, tile=tile, overlap=overlap)
+    values = bokeh.reshape(-1)
+    for start in range(0, values.size, _CHUNK):  # one program, and little memory
+        chunk = values[start : start + _CHUNK]
+        padded = np.pad(chunk, (0, _CHUNK - chunk.size))
+        chunk[:] = np.asarray(_encoded(padded, how["encoding"]))[: chunk.size]
+    return jax.device_put(arrays.restored(bokeh, jax.dtypes.canonicalize_dtype(image.dtype)))
+
+
+@functools.partial(jax.jit, static_argnames=("levels", "encoding", "layer_batch"))
+def _tile(image, disparity, away, *, focus, blur, largest, encoding, aperture, cat_eye, **options):
+    radiance, coc_radius = _light(image, disparity, focus, blur, largest, encoding, None)
+    planes = jnp.moveaxis(radiance, -1, -3)
+    opening = vignetted(aperture, cat_eye, away)
+    bokeh = lens_layers.blur_layers(planes, coc_radius, aperture=opening, **options)
+    return jnp.moveaxis(bokeh, -3, -1)
+
+
+def _light(image, disparity, focus, blur, largest, encoding, highlights):
+    """Linear light, and signed radii."""
     radiance = arrays.scaled(image)
     encoded = radiance if encoding == "srgb" else jnp.clip(color.linear_to_srgb(radiance), 0, 1)
     if encoding == "srgb":
         radiance = color.srgb_to_linear(radiance)
     if highlights is not None:
         radiance = radiance * highlights(encoded)
-    coc_radius = jnp.clip(blur * (arrays.raised(disparity) - focus), -largest, largest)
-    bokeh = lens_layers.blur(radiance, coc_radius, **options)
-    if encoding == "srgb":
-        bokeh = color.linear_to_srgb(jnp.clip(bokeh, 0.0, 1.0))
-    return arrays.restored(bokeh, image.dtype)
+    return radiance, jnp.clip(blur * (arrays.raised(disparity) - focus), -largest, largest)
+
+
+@functools.partial(jax.jit, static_argnames="encoding")
+def _encoded(bokeh: Array, encoding: Encoding) -> Array:
+    return color.linear_to_srgb(jnp.clip(bokeh, 0.0, 1.0)) if encoding == "srgb" else bokeh
 
 
 def _argument(function: Callable) -> Callable:

@@ -25,10 +25,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from d2f_jax.budget import LENS_OVERLAP
+from d2f_jax import budget
 from d2f_jax.render import convolution, ladder, lights
 from d2f_jax.render.inpaint import double, halve, push_pull
-from d2f_jax.render.kernels import Aperture, Vignetted, lens_kernel
+from d2f_jax.render.kernels import Aperture, lens_kernel, vignetted
 from d2f_jax.render.tiles import extend, over_tiles
 from d2f_jax.types import Extent
 
@@ -69,19 +69,11 @@ def blur(
     if tile is None and cat_eye is None:
         return jnp.moveaxis(layers(*canvases, size=size, aperture=aperture), -3, -1)
 
-    middle = jnp.asarray(size or whole) / 2
-
     def blur_tile(radiance, coc_radius, centre):
-        if cat_eye is None:
-            return layers(radiance, coc_radius, aperture=aperture)
-        down, right = cat_eye * (centre - middle) / jnp.hypot(*middle)
-        opening = Vignetted(aperture=aperture, shift=(right, down))
-        return layers(radiance, coc_radius, aperture=opening)
+        away = (centre - jnp.asarray(size or whole) / 2) / (jnp.hypot(*(size or whole)) / 2)
+        return layers(radiance, coc_radius, aperture=vignetted(aperture, cat_eye, away))
 
-    tile, overlap = tile or max(whole), LENS_OVERLAP
-    if cat_eye is not None:  # the opening changes with the place: eight half overlapping tiles
-        tile = min(tile, 2 * LENS_OVERLAP * -(-max(whole) // (8 * LENS_OVERLAP)))
-        overlap = tile // 2
+    tile, overlap = budget.lens_tiling(whole, tile, cat_eye=cat_eye is not None)
     tiled = over_tiles(blur_tile, canvases, size=whole, margin=margin, tile=tile, overlap=overlap)
     return jnp.moveaxis(tiled, -3, -1)
 

@@ -3,12 +3,17 @@
 How large they are for a picture is decided in `d2f_jax.budget`.
 """
 
+import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
+
+from d2f_jax import budget
 
 
 def over_tiles(
@@ -80,6 +85,58 @@ def over_tiles(
     (total, weight), _ = jax.lax.scan(body, (total, weight), corners)
     blended = total / jnp.expand_dims(weight, range(total.ndim - 2))
     return blended[..., : size[0], : size[1]]
+
+
+def blended(
+    part: Callable[..., np.ndarray],
+    *,
+    size: tuple[int, int],
+    margin: int,
+    tile: int,
+    overlap: int,
+) -> Float[np.ndarray, "*b h w c"]:
+    """`over_tiles` in numpy, some tiles at a time: what `part` compiles serves any picture.
+
+    Args:
+      part: Takes the rows and the columns of a window, `tile + 2 * margin` each, of which those
+        beyond the picture repeat its border, and its centre `(y, x)`; returns `... tile tile c`.
+      size: Height and width of the picture.
+      margin: As for `over_tiles`.
+      tile: Side of a tile.
+      overlap: How far neighbouring tiles overlap; they are blended linearly there.
+    """
+    height, width = size
+    starts = (range(0, max(1, n - overlap), tile - overlap) for n in size)
+    corners = list(itertools.product(*starts))
+    rise = np.minimum(1, (np.arange(tile, dtype=np.float32) + 1) / (overlap + 1))
+    ramp = np.minimum(rise, rise[::-1])
+    window = ramp[:, None, None] * ramp[None, :, None]
+
+    def result(corner):
+        places = [
+            np.clip(np.arange(start - margin, start + tile + margin), 0, n - 1)
+            for start, n in zip(corner, size, strict=True)
+        ]
+        return part(*places, np.asarray(corner, np.float32) + tile / 2)
+
+    total, weight = np.zeros(0), np.zeros((height, width, 1), np.float32)
+    with ThreadPoolExecutor(budget.threads()) as pool:
+        try:
+            for (y, x), values in zip(corners, pool.map(result, corners), strict=True):
+                if not total.size:
+                    total = np.zeros(
+                        (*values.shape[:-3], height, width, values.shape[-1]), values.dtype
+                    )
+                rows, columns = min(tile, height - y), min(tile, width - x)
+                here = np.s_[..., y : y + rows, x : x + columns, :]
+                share = window[:rows, :columns]
+                total[here] += share * values[..., :rows, :columns, :]
+                weight[here] += share
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for all tiles
+            raise
+    total /= weight
+    return total
 
 
 def extend(array: Array, margin: int, *, size: tuple[int, int] | None = None) -> Array:

@@ -1,5 +1,8 @@
 """Lens blur: closed forms of light, the ray-traced photograph, gradients."""
 
+import functools
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import optax
 import pytest
 
 from d2f_jax import color, render
-from d2f_jax.render import arrays, convolution, highlights, kernels, ladder
+from d2f_jax.render import arrays, convolution, highlights, kernels, ladder, tiles
 from d2f_jax.render import lens as lens_module
 from tests.conftest import load_golden
 from tests.tolerances import EXACT, FINITE_DIFFERENCE, TWIN
@@ -76,6 +79,61 @@ def test_moves_of_focus_blur_map_and_opening_compile_nothing():
     assert compilations() == 2
     lens_blur(image, disparity, focus=0.4, blur=3.0)  # another level
     assert compilations() == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"cat_eye": 0.8}, {"encoding": "linear"}, {"aperture": kernels.Polygon(blades=6)}],
+)
+def test_tiles_of_pictures_in_numpy_are_those_of_others(options):
+    image, disparity = smooth_scene(150, 210)
+    image[20, 30] = image[90, 150] = 1.0
+    options = {"focus": 0.3, "blur": 40.0, "tile": 96} | options
+    on_host = render.lens_blur(image, disparity, **options)
+    assert isinstance(on_host, jax.Array)
+    np.testing.assert_allclose(on_host, lens_blur(image, disparity, **options), atol=1e-5)
+
+
+def test_tiles_of_pictures_in_numpy_take_batches_and_integers():
+    image, disparity = smooth_scene(150, 210)
+    options = {"blur": 40.0, "tile": 96, "max_radius": 20.0}
+    single = render.lens_blur(image, disparity, focus=0.5, **options)
+    both = render.lens_blur(
+        np.stack([image, image]),
+        np.stack([disparity, disparity]),
+        focus=jnp.array([0.3, 0.5]),
+        **options,
+    )
+    np.testing.assert_allclose(both[1], single, atol=1e-5)
+    whole = np.rint(255 * image).astype(np.uint8)
+    integers = render.lens_blur(whole, disparity, focus=0.5, **options)
+    assert integers.dtype == np.uint8
+    np.testing.assert_allclose(integers / 255.0, single, atol=0.01)
+
+
+def test_tiles_serve_pictures_of_all_sizes():
+    image, disparity = smooth_scene(150, 210)
+    options = {"blur": 40.0, "tile": 96, "max_radius": 20.0}
+    render.lens_blur(image, disparity, focus=0.5, **options)
+    compiled = lens_module._tile._cache_size(), lens_module._encoded._cache_size()
+    for height, width in ((100, 150), (149, 90), (64, 205)):
+        part = np.s_[:height, :width]
+        render.lens_blur(image[part], disparity[part], focus=0.4, **options)
+    assert compiled == (lens_module._tile._cache_size(), lens_module._encoded._cache_size())
+
+
+def test_a_stopped_picture_leaves_its_tiles():
+    begun = []
+
+    def part(rows, columns, centre):
+        begun.append(centre)
+        if len(begun) > 1:
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiles.blended(part, size=(4000, 4000), margin=0, tile=64, overlap=0)
+    assert len(begun) < 100
 
 
 def test_sizes_share_what_is_compiled_and_change_nothing():
@@ -211,6 +269,23 @@ def test_batches_vmap_tiles_and_layer_batch_agree(photograph):
     assert np.abs(tiled - single).mean() < 1e-4
 
 
+@functools.cache
+def slopes(**options):
+    """A weighted sum of the blurred picture, with its gradients; one function for all tests."""
+
+    @jax.jit
+    def value_and_slopes(probe, image, disparity, focus, blur):
+        def loss(image, disparity, focus, blur):
+            bokeh = render.lens_blur(
+                image, disparity, focus=focus, blur=blur, encoding="linear", **options
+            )
+            return jnp.sum(bokeh * probe)
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2, 3))(image, disparity, focus, blur)
+
+    return value_and_slopes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("focus", "blur", "options"),
@@ -228,28 +303,21 @@ def test_gradients_match_finite_differences(focus, blur, options):
     if blur > 10:
         image[20, 30] = image[45, 60] = 900.0
     probe = np.random.default_rng(0).standard_normal(image.shape) / 1e3
-
-    def loss(image, disparity, focus, blur):
-        bokeh = render.lens_blur(
-            image, disparity, focus=focus, blur=blur, encoding="linear", **options
-        )
-        return jnp.sum(bokeh * probe.astype(image.dtype))
-
+    both = slopes(**options)
     wave = np.cos(np.arange(image.size).reshape(image.shape) / 50.0)
     directions = (wave, wave[..., 0], np.asarray(1.0), np.asarray(1.0))
-    single = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(
-        *(jnp.asarray(value, jnp.float32) for value in (image, disparity, focus, blur))
-    )
+    inputs = (probe, image, disparity, focus, blur)
+    _, single = both(*(jnp.asarray(value, jnp.float32) for value in inputs))
     with jax.enable_x64(True):
-        at = [jnp.asarray(value, jnp.float64) for value in (image, disparity, focus, blur)]
-        both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
-        _, double = both(*at)
+        probe, *at = (jnp.asarray(value, jnp.float64) for value in inputs)
+        _, double = both(probe, *at)
         for index, direction in enumerate(directions):
+            step = 1e-7 * direction
             ends = [
-                both(*(v + sign * 1e-7 * direction if n == index else v for n, v in enumerate(at)))
+                both(probe, *(v + sign * (n == index) * step for n, v in enumerate(at)))[0]
                 for sign in (1, -1)
             ]
-            expected = float(ends[0][0] - ends[1][0]) / 2e-7
+            expected = float(ends[0] - ends[1]) / 2e-7
             np.testing.assert_allclose(
                 jnp.sum(double[index] * direction), expected, rtol=FINITE_DIFFERENCE
             )
@@ -266,18 +334,11 @@ def test_gradients_of_several_layers_at_a_time():
     """
     image, disparity = smooth_scene()
     probe = np.random.default_rng(0).standard_normal(image.shape)
-
-    def slope(layer_batch):
-        def loss(image, disparity, focus, blur):
-            options = {"encoding": "linear", "max_radius": 8.0, "layer_batch": layer_batch}
-            bokeh = render.lens_blur(image, disparity, focus=focus, blur=blur, **options)
-            return jnp.sum(bokeh * probe)
-
-        inputs = [jnp.asarray(x, jnp.float64) for x in (image, disparity, 0.31, 9.7)]
-        return jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*inputs)
-
     with jax.enable_x64(True):
-        for ours, expected in zip(slope(3), slope(1), strict=True):
+        inputs = [jnp.asarray(x, jnp.float64) for x in (probe, image, disparity, 0.31, 9.7)]
+        _, several = slopes(max_radius=8.0, layer_batch=3)(*inputs)
+        _, single = slopes(max_radius=8.0)(*inputs)
+        for ours, expected in zip(several, single, strict=True):
             difference = np.linalg.norm(np.ravel(ours - expected))
             assert difference < 1e-8 * np.linalg.norm(np.ravel(expected))
 
