@@ -209,7 +209,7 @@ def ours(
         focus=focus,
         blur=2.0 * radius,
         encoding="linear",
-        tile=budget.lens_tile((height, width)),
+        tile=budget.lens_tile((height, width), float(radius)),
         **options,
     )
 
@@ -248,7 +248,7 @@ def scene(megapixels: float) -> tuple[jax.Array, jax.Array]:
     return inputs.photograph(*size), inputs.defocus_map(*size)
 
 
-def coc_radius(disparity: jax.Array, radius: float) -> jax.Array:
+def coc_radius(disparity: Any, radius: float) -> Any:
     """Signed radii up to `radius`, as `ours` makes them with its focus in the middle."""
     return radius * (2 * disparity - 1)
 

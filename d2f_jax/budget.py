@@ -1,6 +1,7 @@
 """How much of a picture to take at a time, by its size and the kind of device.
 
-The results are the same whatever is chosen; only memory and time depend on it.
+The results are the same whatever is chosen; only memory and time depend on it. Where the opening
+changes with the place, it is the same within a tile.
 """
 
 import math
@@ -38,17 +39,22 @@ def rendering(shape: tuple[int, ...], radius: int, count: int, tile: int | None 
     return Pieces(tile, layers(count, (*shape[:-2], *sides)))
 
 
-def lens_tile(shape: tuple[int, int]) -> int | None:
+def lens_tile(shape: tuple[int, int], radius: float) -> int | None:
     """Side of the tiles of `render.lens_blur` for a picture `h w`.
 
+    Args:
+      shape: Height and width.
+      radius: Of the largest circle of confusion [px].
+
     Returns:
-      None, one piece, up to about eight megapixels; else one side for all pictures, which is fast
-      to transform at each size of the layers. On a CPU such a tile stays in the cache, and many a
-      tile lacks most of the layers, which are skipped there.
+      None, one piece, up to about eight megapixels; else one of two sides, which are fast to
+      transform at each size of the layers. On a CPU the smaller one stays in the cache, and many a
+      tile lacks most of the layers, which are skipped there; beyond 128 px of blur it would take
+      mostly surroundings.
     """
     if not is_large(shape):
         return None
-    return 544 if jax.default_backend() == "cpu" else 1056
+    return 544 if jax.default_backend() == "cpu" and radius <= 128 else 1056
 
 
 def lens_tiling(size: tuple[int, int], tile: int | None, *, cat_eye: bool) -> tuple[int, int]:
@@ -64,9 +70,14 @@ def lens_tiling(size: tuple[int, int], tile: int | None, *, cat_eye: bool) -> tu
     return tile, tile // 2
 
 
-def threads() -> int:
-    """How many tiles are rendered at once: on a CPU one alone leaves half of two cores idle."""
-    return min(4, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+def threads(window: int) -> int:
+    """How many tiles are rendered at once, each with its surroundings of this side [px].
+
+    On a CPU a small one alone leaves half of two cores idle; large ones would take gigabytes.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    return max(1, min(4, os.cpu_count() or 1, 2**22 // window**2))
 
 
 def is_large(shape: tuple[int, int]) -> bool:

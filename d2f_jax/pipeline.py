@@ -48,8 +48,10 @@ class D2FOutput(NamedTuple):
 DEFAULT_WEIGHTS = Path(__file__).parent / "models" / "assets" / "d2f-lite.safetensors"
 """The weights that come with the package."""
 
+
 GLANCE_SIDE = 256
 """Long side at which `D2F.glance` shows a picture to networks that see any size [px]."""
+
 
 KERNELS_SIDE = 768
 """Long side of the working size that the kernels of the paper are meant for [px]."""
@@ -220,14 +222,11 @@ class D2F:
       config: Networks and constants.
       params: Their variables.
       metadata: What the weights file says of itself.
-      refine: Whether the outlines of the network's map follow the picture's colours
-        (`render.refine`): of pictures in numpy, for networks that see all of them at one size.
     """
 
     config: architectures.D2FConfig
     params: architectures.D2FParams
     metadata: dict[str, str]
-    refine: bool = False
 
     def __call__(
         self,
@@ -315,8 +314,7 @@ class D2F:
             disparity = arrays.extended(resize.in_strips(disparity[..., None], size)[..., 0], held)
         elif seen is None:
             imagine = functools.partial(imagination.on_host, self.config, self.params)
-            look = {"clip": clip, "always_sharp": always_sharp, "refine": self.refine}
-            seen, moved = imagine(small, **look)
+            seen, moved = imagine(small, clip=clip, always_sharp=always_sharp)
         out = _jitted_rest(
             self.config,
             self.params,
@@ -350,8 +348,7 @@ class D2F:
         image = arrays.checked(image)
         if self._is_shared(image):
             small = resize.in_strips(image, working_size(*image.shape[:2]))
-            imagine = functools.partial(imagination.on_host, self.config, self.params)
-            return jnp.asarray(imagine(small, refine=self.refine)[0])
+            return jnp.asarray(imagination.on_host(self.config, self.params, small)[0])
         return _hallucinated(self.config, self.params, image, strip=budget.strip(image.shape[-2]))
 
     def glance(self, image: Float[Array | np.ndarray, "h w 3"]) -> Float[Array, "p q"]:

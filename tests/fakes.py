@@ -72,7 +72,6 @@ class FakeD2F(pipeline.D2F):
     def __init__(self):
         object.__setattr__(self, "config", architectures.D2FConfig())
         object.__setattr__(self, "calls", [])
-        object.__setattr__(self, "refine", True)
 
     def defocus(self, image):
         return jnp.asarray(self(image).defocus)

@@ -66,9 +66,10 @@ def main() -> None:
             counts[split] = sum(ebb.in_split(number, split) for number in numbers)
             print(f"  {split:8} {counts[split]:5} pairs")
         if not (counts["train"] and counts["val470"]):
+            lacking = " and ".join(name for name in ("train", "val470") if not counts[name])
             print(
-                "not to be trained on: these are not the numbers of EBB!, which divide what is "
-                f"packed; --data.source {shlex.quote(str(arguments.folder))} divides other pairs"
+                f"not to be trained on: no pairs for {lacking}, as the numbers of EBB! divide what "
+                f"is packed; --data.source {shlex.quote(str(arguments.folder))} takes any pairs"
             )
             return
         words = ["-m", "train.stage1", "paper", "--data.source", str(arguments.out)]

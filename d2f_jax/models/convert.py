@@ -167,11 +167,15 @@ def load_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise ValueError(f"reading torch checkpoints needs torch: {pip} install torch") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises whatever its unpickler meets
-        # Not in torch's words, which advise to run what is in the file.
+        # Not in the words of the unpickler, which advise to run what is in the file.
+        told = isinstance(error, RuntimeError) and str(error)
+        reason = f" ({str(error).splitlines()[0]})" if told else ""
         raise ValueError(
-            f"{path}: not a torch state dict; give the file that torch.save wrote of the weights "
-            "alone"
+            f"{path}: not a torch state dict{reason}; give the file that torch.save wrote of the "
+            "weights alone"
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("net"), Mapping):
         state = state["net"]

@@ -17,7 +17,6 @@ from jaxtyping import Float
 
 from d2f_jax.models import architectures, resize
 from d2f_jax.models import defocus as hallucination
-from d2f_jax.render import refinement
 
 
 def hallucinate(
@@ -56,18 +55,11 @@ def on_host(
     *,
     clip: bool = True,
     always_sharp: bool = True,
-    refine: bool = False,
 ) -> tuple[Float[np.ndarray, "p q"], np.floating | np.ndarray]:
-    """`hallucinate` for one picture in numpy, where the configuration has a `defocus_side`.
-
-    With `refine` the map's outlines follow the picture's (`refinement.refine`); not without `clip`.
-    """
+    """`hallucinate` for one picture in numpy, where the configuration has a `defocus_side`."""
     raw = _raw_on_host(config, params, small)
     size = small.shape[0], small.shape[1]
-    fine = None
-    if refine and clip and raw.shape[0] <= size[0] and raw.shape[1] <= size[1]:
-        fine = np.asarray(refinement.refine(np.clip(raw, 0, 1), small))
-    return _lowered(raw, size, fine, clip=clip, always_sharp=always_sharp)
+    return _lowered(raw, size, clip=clip, always_sharp=always_sharp)
 
 
 def glance(
@@ -94,12 +86,10 @@ def _raw(net, params, seen, extent):
     return net.apply(params, seen, extent=extent)
 
 
-def _lowered(
-    raw: Any, size: tuple[int, int], fine: Any = None, *, clip: bool, always_sharp: bool
-) -> Any:
+def _lowered(raw: Any, size: tuple[int, int], *, clip: bool, always_sharp: bool) -> Any:
     """What the network says, brought to working size, cut and lowered: in numpy or in JAX."""
     xp: Any = np if isinstance(raw, np.ndarray) else jnp
-    defocus = resize.bilinear(raw[..., None], size)[..., 0] if fine is None else fine
+    defocus = resize.bilinear(raw[..., None], size)[..., 0]
     defocus = xp.clip(defocus, 0, 1) if clip else defocus
     if not (clip and always_sharp):
         return defocus, xp.zeros(defocus.shape[:-2], defocus.dtype)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
-from d2f_jax import files
+from d2f_jax import files, pipeline
 from d2f_jax.photo import canvases, depth_io, develop, image_io, map_sources, names, renderers
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.settings import MapSettings, Settings
@@ -70,7 +70,7 @@ def run(
     if several and not settings.restore_highlights:  # a rule that looks around sees the canvas
         planned = canvases.plan([canvases.size_of(source) for source, _ in pairs])
     order = sorted(range(len(pairs)), key=lambda index: planned[index] or (0, 0))
-    failed, said = 0, _InOrder(console.print)
+    finished, failed, said = 0, 0, _InOrder(console.print)
     alone = pairs and not several  # a status is seen in a terminal only
     status = console.status(f"developing {escape(sources[0].name)}") if alone else nullcontext()
     with bar, status:
@@ -93,16 +93,19 @@ def run(
                 failed += 1
                 notify(f"d2f: {' '.join(str(error).split())}")
             except KeyboardInterrupt:
+                said.all()
                 if several:
-                    done = f"{said.count} of {len(pairs)} photographs done before; --skip goes on"
-                    console.print(f"d2f: note: {done}")
+                    before = f"{finished} of {len(pairs)} photographs done before"
+                    console.print(f"d2f: note: {before}; --skip goes on")
                 raise
+            else:
+                finished += 1
             said.done(index)
     if not several:
         print(targets[0])
     elif pairs:
         where = "beside them, as NAME_bokeh" if output is None else f"in {output}"
-        print(f"{len(pairs) - failed} of {len(pairs)} photographs done, {where}")
+        print(f"{finished} of {len(pairs)} photographs done, {where}")
     if failed:
         console.print(f"d2f: {failed} of {len(pairs)} photographs failed")
     return 1 if failed else 0
@@ -112,7 +115,7 @@ class _InOrder:
     """Prints what is said of pieces of work in their order, whatever the order of the work."""
 
     def __init__(self, show: Callable[[str], None]):
-        self._show, self._now, self.count = show, 0, 0
+        self._show, self._now = show, 0
         self._kept: dict[int, list[str]] = {}
         self._done: set[int] = set()
 
@@ -126,10 +129,15 @@ class _InOrder:
     def done(self, index: int) -> None:
         """Nothing more will be said of a piece."""
         self._done.add(index)
-        self.count += 1
         while self._now in self._done:
             self._now += 1
             for line in self._kept.pop(self._now, []):
+                self._show(line)
+
+    def all(self) -> None:
+        """What was said of any piece, as no more will be."""
+        for index in sorted(self._kept):
+            for line in self._kept.pop(index):
                 self._show(line)
 
 
@@ -161,8 +169,7 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
     photo, made, _ = map_of(source, _read(source, console.print), console.print)
     if made is None:
         with files.naming(source):
-            networks = renderers.Networks(settings.weights, refine=settings.refine != "off")
-            seen = networks.defocus(photo)
+            seen = develop.defocus(pipeline.load(settings.weights), photo)
             made = DisparityOutput(develop.hallucinated(photo, seen))
     depth_io.write_disparity(target, made.disparity, metric=made.metric)
     low, high = made.disparity.min(), made.disparity.max()

@@ -165,7 +165,7 @@ def through_lens(
         aperture=aperture,
         highlights=highlights,
         cat_eye=cat_eye,
-        tile=budget.lens_tile(size),
+        tile=budget.lens_tile(size, radius * max(sharp, 1 - sharp)),
         canvas=canvas,
     )
     coc_radius = radius * (scaled - np.float32(sharp))
@@ -225,7 +225,7 @@ def through_d2f(
         disparity = fitted(disparity, (height, width))
         options |= {"disparity": disparity, "focus": focused_value(disparity, focus)}
     elif isinstance(focus, focus_names.Point):
-        focus_names.check_inside(focus, (height, width))
+        focus = focus_names.inside(focus, (height, width))
         seen = defocus(d2f, photo) if seen is None else seen
         rows, columns = seen.shape
         options["focus"] = float(seen[focus.y * rows // height, focus.x * columns // width])

@@ -41,10 +41,9 @@ def at_pixel(disparity: Real[np.ndarray, "h w"], x: int, y: int) -> float:
     """Focus on a point: the median of the 3x3 pixels around it, of those inside the map.
 
     Raises:
-      ValueError: if the point lies outside the map.
+      ValueError: for parts of pixels, or if the point lies outside the map.
     """
-    check_inside(Point(x, y), disparity.shape)
-    x, y = int(x), int(y)
+    x, y = inside(Point(x, y), disparity.shape)
     return float(np.median(disparity[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]))
 
 
@@ -182,16 +181,17 @@ def resolve(focus: Focus | str, disparity: Real[np.ndarray, "h w"]) -> float:
     return float(focus)
 
 
-def check_inside(point: Point, shape: tuple[int, ...]) -> None:
-    """Refuses, by a ValueError, a point outside of a picture of the shape `h w`."""
+def inside(point: Point, shape: tuple[int, ...]) -> Point:
+    """The point in integers; a ValueError for parts of pixels, or outside of a picture `h w`."""
     height, width = shape
-    if any(place != int(place) for place in point):
+    if any(place % 1 != 0 for place in point):
         raise ValueError(f"a point is given in whole pixels, got {point.x},{point.y}")
     if not (0 <= point.x < width and 0 <= point.y < height):
         raise ValueError(
             f"focus {point.x},{point.y} lies outside the picture, which is {width} wide and "
             f"{height} high (0,0 is the upper left pixel)"
         )
+    return Point(int(point.x), int(point.y))
 
 
 def thin_lens_blur(

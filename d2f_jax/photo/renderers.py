@@ -1,6 +1,5 @@
 """What the settings make of a photograph and its map: lens or networks, and what stays sharp."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -27,21 +26,17 @@ _LENS_OPTIONS = ("blades", "squeeze", "cat_eye", "shape", "restore_highlights", 
 
 
 class Networks:
-    """The networks, loaded when first used, and what the first saw in the last photograph.
+    """The networks, loaded when first used, and what the first saw in the last photograph."""
 
-    Its map takes the outlines of the photograph, unless `refine` is false.
-    """
-
-    def __init__(self, weights: Path | None = None, *, refine: bool = True):
-        self._weights, self._refine = weights, refine
+    def __init__(self, weights: Path | None = None):
+        self._weights = weights
         self._photo: np.ndarray | None = None
         self._found: dict[str, Any] = {}
 
     @functools.cached_property
     def d2f(self) -> pipeline.D2F:
         """The networks; a ValueError says what is wrong with their weights."""
-        d2f = pipeline.load(self._weights)
-        return d2f if d2f.refine == self._refine else dataclasses.replace(d2f, refine=self._refine)
+        return pipeline.load(self._weights)
 
     def defocus(self, photo: Photo) -> Float[Array, "p q"]:
         """The defocus map of a photograph (`develop.defocus`), kept until the next one."""
@@ -89,7 +84,7 @@ def renderer(
     if settings.f_number is not None and blur.in_pixels:
         raise ValueError("--f-number and a blur in pixels both say how much: name one of them")
     again = networks is not None
-    networks = networks or Networks(settings.weights, refine=settings.refine != "off")
+    networks = networks or Networks(settings.weights)
     if settings.renderer == "d2f" or (settings.renderer == "auto" and settings.weights is not None):
         _refuse_lens_options(settings)
         _ = networks.d2f  # what is wrong with weights is said before any photograph is read

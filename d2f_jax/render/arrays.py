@@ -6,6 +6,7 @@ they have none yet, and nothing is refused for them.
 """
 
 import math
+import reprlib
 from typing import Any
 
 import jax
@@ -63,8 +64,9 @@ def check_image(image: ArrayLike, *, linear: bool = False) -> None:
 
 def check_numbers(value: Any, name: str) -> None:
     """Refuses, by a ValueError, what holds no numbers: texts, None, objects."""
-    if not hasattr(value, "dtype") and np.asarray(value).dtype.kind not in "biuf":
-        raise ValueError(f"{name} takes numbers, got {value!r}")
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        raise ValueError(f"{name} takes numbers, got {reprlib.repr(value)}")
 
 
 def check_range(

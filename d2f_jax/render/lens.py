@@ -63,15 +63,17 @@ def lens_blur(
       layer_batch: Layers that are blurred at a time. More than 1 helps accelerators only.
       tile: Side of the tiles that a large picture is rendered in, to bound memory [px]; None
         renders in one piece.
-      canvas: Height and width to pad smaller pictures to, so that all of them share one program.
+      canvas: Height and width to pad smaller pictures to, so that all of them share one program;
+        pictures of numpy in tiles need none.
 
     Returns:
       The image through the lens in the encoding and dtype of `image`; sRGB is clipped to [0, 1].
 
     Raises:
-      ValueError: for shapes that disagree, an unknown encoding, what is no aperture or rule, if
-        `max_radius` is missing where it is needed, and, unless traced, for values that are not
-        finite or far outside of their range, a negative blur, or a radius wider than the picture.
+      ValueError: for what is no number, shapes that disagree, an unknown encoding, what is no
+        aperture or rule, if `max_radius` is missing where it is needed, and, unless traced, for
+        values that are not finite or far outside of their range, a negative blur, or a radius wider
+        than the picture.
     """
     arguments = {"image": image, "disparity": disparity, "focus": focus, "blur": blur}
     for name, value in arguments.items():
@@ -113,8 +115,11 @@ def lens_blur(
         "cat_eye": cat_eye or None,
         "layer_batch": layer_batch,
     }
-    if on_host and tile is not None and highlights is None:  # a rule looks at the whole picture
-        return _in_tiles(image, disparity, tile, how)
+    values = jax.tree.leaves((focus, blur, how["aperture"]))
+    concrete = on_host and not any(isinstance(value, jax.core.Tracer) for value in values)
+    if concrete and tile is not None and highlights is None:  # a rule looks at the whole picture
+        with jax.ensure_compile_time_eval():  # it may stand in a traced function
+            return _in_tiles(image, disparity, tile, how)
     if not any(isinstance(array, jax.core.Tracer) for array in (image, disparity)):
         size, whole = (height, width), arrays.shared_size((height, width), canvas)
         image, disparity = arrays.extended(image, whole, -3), arrays.extended(disparity, whole)
@@ -126,7 +131,7 @@ def lens_blur(
         tile=tile,
         **how,
     )
-    if on_host:
+    if on_host and not isinstance(bokeh, jax.core.Tracer):
         return arrays.cut(bokeh, (height, width), -3)
     padded = bokeh.shape[-3:-1] != (height, width)
     return bokeh[..., :height, :width, :] if padded else bokeh
@@ -152,7 +157,8 @@ def _in_tiles(image: Any, disparity: Any, tile: int, how: dict[str, Any]) -> Arr
     margin = ladder.canvas_margin(how["levels"])
     bokeh = tiles.blended(part, size=size, margin=margin, tile=tile, overlap=overlap)
     values = bokeh.reshape(-1)
-    for start in range(0, values.size, _CHUNK):  # one program, and little memory
+    count = values.size if how["encoding"] == "srgb" else 0
+    for start in range(0, count, _CHUNK):  # one program, and little memory
         chunk = values[start : start + _CHUNK]
         padded = np.pad(chunk, (0, _CHUNK - chunk.size))
         chunk[:] = np.asarray(_encoded(padded, how["encoding"]))[: chunk.size]

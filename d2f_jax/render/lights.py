@@ -26,6 +26,23 @@ _CONTRAST = 2.0  # times the surroundings: what of a light is brighter than that
 _VISIBLE = 0.0005  # linear light of a disc from which on it is seen
 
 
+_GROUP = 2**20  # pixels of discs that are drawn together; gradients pass whole pictures once each
+
+_WINDOWS = jax.lax.ScatterDimensionNumbers(
+    update_window_dims=(1, 2, 3), inserted_window_dims=(), scatter_dims_to_operand_dims=(1, 2)
+)
+
+
+class _Steps(NamedTuple):
+    """Lights on their way onto the canvas."""
+
+    light: Array  # n 3
+    radius: Array  # n, signed [px]
+    row: Array  # n, of the first pixel on the canvas
+    column: Array
+    step: Array  # n, between which two layers
+
+
 class Lights(NamedTuple):
     """Lights of a picture; those without light are none."""
 
@@ -110,28 +127,59 @@ def discs(
         for place, length in ((lights.row, height), (lights.column, width))
     )
 
+    def disc(colour, radius, row, column, step):
+        first = jnp.floor(step).astype(row.dtype)
+        second = jnp.minimum(first + 1, free.shape[0] - 1)
+        layers = [
+            jax.lax.dynamic_slice(free, (layer, row, column), (1, side, side))
+            for layer in (first, second)
+        ]
+        passes = (1 - (step - first)) * layers[0] + (step - first) * layers[1]
+        kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
+        # A disc of its own: XLA would make it again for each colour.
+        shape = jax.lax.optimization_barrier(kernel * passes[0])
+        return colour[:, None, None] * shape[None]
+
     @jax.checkpoint
-    def draw(canvas, light):
-        colour, radius, row, column, step = light
+    def some_discs(some):
+        shape = (some.row.size, 3, side, side)
+        there = jnp.any(some.light > 0)
+        return jax.lax.cond(
+            there, lambda: jax.vmap(disc)(*some), lambda: jnp.zeros(shape, free.dtype)
+        )
 
-        def disc():
-            first = jnp.floor(step).astype(row.dtype)
-            second = jnp.minimum(first + 1, free.shape[0] - 1)
-            layers = [
-                jax.lax.dynamic_slice(free, (layer, row, column), (1, side, side))
-                for layer in (first, second)
-            ]
-            passes = (1 - (step - first)) * layers[0] + (step - first) * layers[1]
-            kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
-            # A disc of its own: XLA would make it again for each colour.
-            shape = jax.lax.optimization_barrier(kernel * passes[0])
-            return colour[:, None, None] * shape[None]
+    def draw(canvas, some):
+        return _added(canvas, some_discs(some), some.row, some.column), None
 
-        corner, shape = (jnp.zeros_like(row), row, column), (3, side, side)
-        added = jax.lax.cond(jnp.any(colour > 0), disc, lambda: jnp.zeros(shape, free.dtype))
-        now = jax.lax.dynamic_slice(canvas, corner, shape)
-        return jax.lax.dynamic_update_slice(canvas, now + added, corner), None
-
+    found = _Steps(lights.light, lights.radius, rows, columns, step)
+    together = min(128, max(1, _GROUP // side**2))
+    missing = -step.size % together
+    found = jax.tree.map(
+        lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)).reshape(
+            -1, together, *x.shape[1:]
+        ),
+        found,
+    )
     canvas = jnp.pad(jnp.zeros((3, height, width), free.dtype), [(0, 0), *around])
-    canvas, _ = jax.lax.scan(draw, canvas, (lights.light, lights.radius, rows, columns, step))
+    canvas, _ = jax.lax.scan(draw, canvas, found)
     return canvas[:, border:-border, border:-border]
+
+
+@jax.custom_jvp
+def _added(canvas: Array, parts: Array, rows: Array, columns: Array) -> Array:
+    """Adds parts of `n 3 side side` to a canvas, one after the other."""
+
+    def add(canvas, one):
+        part, row, column = one
+        corner = jnp.zeros_like(row), row, column
+        now = jax.lax.dynamic_slice(canvas, corner, part.shape)
+        return jax.lax.dynamic_update_slice(canvas, now + part, corner), None
+
+    return jax.lax.scan(add, canvas, (parts, rows, columns))[0]
+
+
+@_added.defjvp
+def _(primals, tangents):
+    # In reverse this passes the canvas on as it is; the updates above would copy it for each part.
+    places = jnp.stack(primals[2:], axis=-1)
+    return _added(*primals), jax.lax.scatter_add(tangents[0], places, tangents[1], _WINDOWS)

@@ -117,24 +117,23 @@ def blended(
             np.clip(np.arange(start - margin, start + tile + margin), 0, n - 1)
             for start, n in zip(corner, size, strict=True)
         ]
-        return part(*places, np.asarray(corner, np.float32) + tile / 2)
+        with jax.enable_x64(wide), jax.default_device(device):
+            return part(*places, np.asarray(corner, np.float32) + tile / 2)
 
+    # What is set for a block of code is set for its thread alone.
+    wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+    device = jax.config.jax_default_device  # pyrefly: ignore[missing-attribute]
     total, weight = np.zeros(0), np.zeros((height, width, 1), np.float32)
-    with ThreadPoolExecutor(budget.threads()) as pool:
-        try:
-            for (y, x), values in zip(corners, pool.map(result, corners), strict=True):
-                if not total.size:
-                    total = np.zeros(
-                        (*values.shape[:-3], height, width, values.shape[-1]), values.dtype
-                    )
-                rows, columns = min(tile, height - y), min(tile, width - x)
-                here = np.s_[..., y : y + rows, x : x + columns, :]
-                share = window[:rows, :columns]
-                total[here] += share * values[..., :rows, :columns, :]
-                weight[here] += share
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for all tiles
-            raise
+    with ThreadPoolExecutor(budget.threads(tile + 2 * margin)) as pool:
+        for (y, x), values in zip(corners, pool.map(result, corners), strict=True):
+            if not total.size:
+                shape = (*values.shape[:-3], height, width, values.shape[-1])
+                total = np.zeros(shape, values.dtype)
+            rows, columns = min(tile, height - y), min(tile, width - x)
+            here = np.s_[..., y : y + rows, x : x + columns, :]
+            share = window[:rows, :columns]
+            total[here] += share * values[..., :rows, :columns, :]
+            weight[here] += share
     total /= weight
     return total
 

@@ -1,6 +1,5 @@
 """The weights of the package: whole, small, and of use on a photograph that training never saw."""
 
-import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from d2f_jax import pipeline
-from d2f_jax.models import imagination, resize, weights
+from d2f_jax.models import weights
 from d2f_jax.photo import image_io
 
 SAMPLE = Path(__file__).parents[2] / "docs" / "samples" / "otter.jpg"
@@ -51,38 +50,6 @@ def test_the_otter_is_sharp_and_the_rest_is_not(otter):
     inside = change[height * 53 // 100 : height * 67 // 100, width * 57 // 100 : width * 3 // 4]
     assert inside.mean() < 1 / 255
     assert change[height // 2 :].mean() > 2 * inside.mean()
-
-
-class _StoppedError(Exception):
-    pass
-
-
-def test_outlines_follow_the_colours_where_asked(model, monkeypatch):
-    image = image_io.read_photo(SAMPLE).image
-    refining = dataclasses.replace(model, refine=True)
-    plain, fine = np.asarray(model.defocus(image)), np.asarray(refining.defocus(image))
-    assert np.median(abs(fine - plain)) < 0.01
-    outline = np.hypot(*np.gradient(plain)) > 0.5 * np.hypot(*np.gradient(plain)).max()
-    steep = [np.hypot(*np.gradient(map_))[outline].max() for map_ in (plain, fine)]
-    assert steep[1] > 1.5 * steep[0]
-
-    def rest(*_, defocus, **__):
-        raise _StoppedError(defocus)
-
-    monkeypatch.setattr(pipeline, "_jitted_rest", rest)
-    with pytest.raises(_StoppedError) as stopped:
-        refining(image)
-    rows, columns = fine.shape
-    np.testing.assert_array_equal(stopped.value.args[0][:rows, :columns], fine)
-    # What may leave [0, 1] is no map of surfaces.
-    with pytest.raises(_StoppedError) as stopped:
-        refining(image, clip=False)
-    raw = imagination.on_host(model.config, model.params, _working(image), clip=False)[0]
-    np.testing.assert_array_equal(stopped.value.args[0][:rows, :columns], raw)
-
-
-def _working(image):
-    return resize.in_strips(image, pipeline.working_size(*image.shape[:2]))
 
 
 def test_a_damaged_file_is_refused(tmp_path):

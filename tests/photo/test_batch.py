@@ -28,8 +28,9 @@ def test_finished_photographs_are_skipped_or_replaced(tmp_path, d2f, capsys):
 
 
 def test_a_stopped_folder_says_how_far_it_came(tmp_path, monkeypatch, capsys):
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         save_picture(tmp_path / f"{name}.png")
+    (tmp_path / "a.png").write_bytes(b"no picture")
     developed = []
 
     def work(photo, *_, canvas):
@@ -41,7 +42,9 @@ def test_a_stopped_folder_says_how_far_it_came(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(renderers, "renderer", lambda settings: work)
     with pytest.raises(KeyboardInterrupt):
         batch.run([str(tmp_path)], Settings())
-    assert "1 of 3 photographs done before; --skip goes on" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "a.png: " in said
+    assert "1 of 4 photographs done before; --skip goes on" in said
 
 
 def test_equal_names_in_two_subfolders_are_both_developed(tmp_path, d2f, monkeypatch):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from d2f_jax import budget, color
+from d2f_jax import color
 from d2f_jax.photo import develop, focus
 from d2f_jax.photo.develop import Blur
 from d2f_jax.photo.focus import Box, Distance, Point
@@ -76,9 +76,11 @@ def test_lens_does_not_depend_on_the_units_of_the_map(lens, photo, scale, offset
 
 def test_large_pictures_are_rendered_in_tiles(lens, photo):
     develop.through_lens(photo, make_disparity())
-    develop.through_lens(Photo(np.zeros((2900, 2900, 3), np.float32)), make_disparity())
-    assert [call.tile for call in lens.calls] == [None, budget.lens_tile((2900, 2900))]
-    assert lens.calls[1].tile
+    large = Photo(np.zeros((2900, 2900, 3), np.float32))
+    develop.through_lens(large, make_disparity(), blur=Blur(500, in_pixels=True))
+    assert [call.tile for call in lens.calls] == [None, 1056]
+    develop.through_lens(large, make_disparity(), blur=Blur(100, in_pixels=True))
+    assert lens.calls[-1].tile == 544
 
 
 def test_lens_blur_in_factors_and_pixels(lens, photo):

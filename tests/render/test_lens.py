@@ -1,7 +1,6 @@
 """Lens blur: closed forms of light, the ray-traced photograph, gradients."""
 
 import functools
-import time
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import optax
 import pytest
 
 from d2f_jax import color, render
-from d2f_jax.render import arrays, convolution, highlights, kernels, ladder, tiles
+from d2f_jax.render import arrays, convolution, highlights, kernels, ladder
 from d2f_jax.render import lens as lens_module
 from tests.conftest import load_golden
 from tests.tolerances import EXACT, FINITE_DIFFERENCE, TWIN
@@ -79,61 +78,6 @@ def test_moves_of_focus_blur_map_and_opening_compile_nothing():
     assert compilations() == 2
     lens_blur(image, disparity, focus=0.4, blur=3.0)  # another level
     assert compilations() == 3
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"cat_eye": 0.8}, {"encoding": "linear"}, {"aperture": kernels.Polygon(blades=6)}],
-)
-def test_tiles_of_pictures_in_numpy_are_those_of_others(options):
-    image, disparity = smooth_scene(150, 210)
-    image[20, 30] = image[90, 150] = 1.0
-    options = {"focus": 0.3, "blur": 40.0, "tile": 96} | options
-    on_host = render.lens_blur(image, disparity, **options)
-    assert isinstance(on_host, jax.Array)
-    np.testing.assert_allclose(on_host, lens_blur(image, disparity, **options), atol=1e-5)
-
-
-def test_tiles_of_pictures_in_numpy_take_batches_and_integers():
-    image, disparity = smooth_scene(150, 210)
-    options = {"blur": 40.0, "tile": 96, "max_radius": 20.0}
-    single = render.lens_blur(image, disparity, focus=0.5, **options)
-    both = render.lens_blur(
-        np.stack([image, image]),
-        np.stack([disparity, disparity]),
-        focus=jnp.array([0.3, 0.5]),
-        **options,
-    )
-    np.testing.assert_allclose(both[1], single, atol=1e-5)
-    whole = np.rint(255 * image).astype(np.uint8)
-    integers = render.lens_blur(whole, disparity, focus=0.5, **options)
-    assert integers.dtype == np.uint8
-    np.testing.assert_allclose(integers / 255.0, single, atol=0.01)
-
-
-def test_tiles_serve_pictures_of_all_sizes():
-    image, disparity = smooth_scene(150, 210)
-    options = {"blur": 40.0, "tile": 96, "max_radius": 20.0}
-    render.lens_blur(image, disparity, focus=0.5, **options)
-    compiled = lens_module._tile._cache_size(), lens_module._encoded._cache_size()
-    for height, width in ((100, 150), (149, 90), (64, 205)):
-        part = np.s_[:height, :width]
-        render.lens_blur(image[part], disparity[part], focus=0.4, **options)
-    assert compiled == (lens_module._tile._cache_size(), lens_module._encoded._cache_size())
-
-
-def test_a_stopped_picture_leaves_its_tiles():
-    begun = []
-
-    def part(rows, columns, centre):
-        begun.append(centre)
-        if len(begun) > 1:
-            time.sleep(0.05)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tiles.blended(part, size=(4000, 4000), margin=0, tile=64, overlap=0)
-    assert len(begun) < 100
 
 
 def test_sizes_share_what_is_compiled_and_change_nothing():

@@ -54,8 +54,8 @@ def test_other_numbers_are_packed_but_not_to_be_trained_on(pairs, tmp_path, monk
             (pairs / "Training" / kind / f"{number}.jpg").unlink()
     assert run(monkeypatch, pairs, tmp_path / "packed") == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("not to be trained on: these are not the numbers of EBB!")
-    assert f"--data.source {pairs} divides other pairs" in last
+    assert last.startswith("not to be trained on: no pairs for val470, as the numbers of EBB!")
+    assert f"--data.source {pairs} takes any pairs" in last
 
 
 def test_what_lies_beside_stays(pairs, tmp_path, monkeypatch, capsys):

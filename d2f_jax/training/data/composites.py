@@ -118,7 +118,7 @@ def find_material(folder: str | Path, *, held_out: bool) -> Material:
       held_out: Whether to take every fifth file by name, starting with the first, or the others.
 
     Raises:
-      ValueError: if a subject lacks a matte, or nothing is left to take.
+      ValueError: if a folder is missing, a subject lacks a matte, or nothing is left to take.
     """
     folder = Path(folder)
     for name in ("subjects", "mattes"):
