@@ -258,7 +258,7 @@ def test_gradients_match_finite_differences(focus, blur, options):
         for index, direction in enumerate(directions):
             step = 1e-7 * direction
             ends = [
-                both(probe, *(v + sign * (n == index) * step for n, v in enumerate(at)))[0]
+                both(probe, *(v + sign * step if n == index else v for n, v in enumerate(at)))[0]
                 for sign in (1, -1)
             ]
             expected = float(ends[0] - ends[1]) / 2e-7
