@@ -39,22 +39,23 @@ def rendering(shape: tuple[int, ...], radius: int, count: int, tile: int | None 
     return Pieces(tile, layers(count, (*shape[:-2], *sides)))
 
 
-def lens_tile(shape: tuple[int, int], radius: float) -> int | None:
+def lens_tile(shape: tuple[int, int], radius: float, *, cat_eye: bool = False) -> int | None:
     """Side of the tiles of `render.lens_blur` for a picture `h w`.
 
     Args:
       shape: Height and width.
       radius: Of the largest circle of confusion [px].
+      cat_eye: Whether the opening changes with the place, for which tiles overlap by half.
 
     Returns:
       None, one piece, up to about eight megapixels; else one of two sides, which are fast to
       transform at each size of the layers. On a CPU the smaller one stays in the cache, and many a
-      tile lacks most of the layers, which are skipped there; beyond 128 px of blur it would take
-      mostly surroundings.
+      tile lacks most of the layers, which are skipped there; beyond 128 px of blur, and
+      where tiles overlap by half, it would take mostly surroundings.
     """
     if not is_large(shape):
         return None
-    return 544 if jax.default_backend() == "cpu" and radius <= 128 else 1056
+    return 544 if jax.default_backend() == "cpu" and radius <= 128 and not cat_eye else 1056
 
 
 def lens_tiling(size: tuple[int, int], tile: int | None, *, cat_eye: bool) -> tuple[int, int]:

@@ -348,9 +348,13 @@ def _no_command(word: str) -> str:
     """What to say to a first word that is no command."""
     if Path(word).exists():
         return f"{word}: name a command first, as in d2f bokeh {word}; see d2f --help"
-    alike = difflib.get_close_matches(word, COMMANDS, n=1)
-    meant = f"; did you mean {alike[0]}?" if alike else ""
-    return f"no command {word}: there are {', '.join(COMMANDS)}{meant}"
+    return f"no command {word}: there are {_listed(word, COMMANDS)}"
+
+
+def _listed(word: str, known: Sequence[str]) -> str:
+    """What there is, and which of it a word seems to mean."""
+    alike = difflib.get_close_matches(word, known, n=1)
+    return ", ".join(known) + (f"; did you mean {alike[0]}?" if alike else "")
 
 
 def _in_one_line(text: str) -> str:
@@ -380,11 +384,9 @@ def _unboxed(text: str, program: str) -> str:
         said = f"{extra[1]}: more than this command takes"
     choice = r"invalid choice '(.*?)' for argument '(.*?)'.*?Expected one of \((.*?)\)"
     if wrong := re.match(choice, said, re.I):
-        known = re.findall(r"'(.*?)'", wrong[3])
-        alike = difflib.get_close_matches(wrong[1], known, n=1)
-        meant = f"; did you mean {alike[0]}?" if alike else ""
+        known = _listed(wrong[1], re.findall(r"'(.*?)'", wrong[3]))
         option = f"{wrong[2]} " if wrong[2].startswith("-") else ""
-        said = f"{option}{wrong[1]}: give one of {', '.join(known)}{meant}"
+        said = f"{option}{wrong[1]}: give one of {known}"
     said = re.sub(r" Argument helptext: .*", "", said).replace(" Unrecognized", "; Unrecognized")
     said = re.sub(r"[.;]? Perhaps you meant: (--[\w.-]+).*", r"; did you mean \1?", said)
     return f"{said.rstrip('.')}; see {helps[-1] if helps else f'{program} --help'}"

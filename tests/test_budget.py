@@ -21,6 +21,7 @@ def test_one_tile_serves_all_large_pictures(monkeypatch):
     assert budget.lens_tile((2304, 3456), 30.0) is None
     assert budget.lens_tile((2828, 4243), 30.0) == budget.lens_tile((8660, 11547), 128.0) == 544
     assert budget.lens_tile((2828, 4243), 129.0) == 1056
+    assert budget.lens_tile((2828, 4243), 30.0, cat_eye=True) == 1056
     monkeypatch.setattr(budget.os, "cpu_count", lambda: 8)
     assert [budget.threads(window) for window in (640, 1312, 2592)] == [4, 2, 1]
     monkeypatch.setattr(budget.jax, "default_backend", lambda: "gpu")

@@ -165,7 +165,7 @@ def through_lens(
         aperture=aperture,
         highlights=highlights,
         cat_eye=cat_eye,
-        tile=budget.lens_tile(size, radius * max(sharp, 1 - sharp)),
+        tile=budget.lens_tile(size, radius * max(sharp, 1 - sharp), cat_eye=cat_eye > 0),
         canvas=canvas,
     )
     coc_radius = radius * (scaled - np.float32(sharp))

@@ -24,23 +24,11 @@ COUNT = 1024
 _SURROUNDINGS = 4  # halvings to the size at which a light is compared with what is around it
 _CONTRAST = 2.0  # times the surroundings: what of a light is brighter than that stands out
 _VISIBLE = 0.0005  # linear light of a disc from which on it is seen
-
-
 _GROUP = 2**20  # pixels of discs that are drawn together; gradients pass whole pictures once each
 
 _WINDOWS = jax.lax.ScatterDimensionNumbers(
     update_window_dims=(1, 2, 3), inserted_window_dims=(), scatter_dims_to_operand_dims=(1, 2)
 )
-
-
-class _Steps(NamedTuple):
-    """Lights on their way onto the canvas."""
-
-    light: Array  # n 3
-    radius: Array  # n, signed [px]
-    row: Array  # n, of the first pixel on the canvas
-    column: Array
-    step: Array  # n, between which two layers
 
 
 class Lights(NamedTuple):
@@ -127,31 +115,32 @@ def discs(
         for place, length in ((lights.row, height), (lights.column, width))
     )
 
-    def disc(colour, radius, row, column, step):
-        first = jnp.floor(step).astype(row.dtype)
+    def disc(light, step):
+        first = jnp.floor(step).astype(light.row.dtype)
         second = jnp.minimum(first + 1, free.shape[0] - 1)
         layers = [
-            jax.lax.dynamic_slice(free, (layer, row, column), (1, side, side))
+            jax.lax.dynamic_slice(free, (layer, light.row, light.column), (1, side, side))
             for layer in (first, second)
         ]
         passes = (1 - (step - first)) * layers[0] + (step - first) * layers[1]
-        kernel = jnp.fft.fftshift(lens_kernel(aperture, radius, (side, side)))
+        kernel = jnp.fft.fftshift(lens_kernel(aperture, light.radius, (side, side)))
         # A disc of its own: XLA would make it again for each colour.
         shape = jax.lax.optimization_barrier(kernel * passes[0])
-        return colour[:, None, None] * shape[None]
+        return light.light[:, None, None] * shape[None]
 
     @jax.checkpoint
-    def some_discs(some):
-        shape = (some.row.size, 3, side, side)
+    def some_discs(some, step):
+        shape = (step.size, 3, side, side)
         there = jnp.any(some.light > 0)
         return jax.lax.cond(
-            there, lambda: jax.vmap(disc)(*some), lambda: jnp.zeros(shape, free.dtype)
+            there, lambda: jax.vmap(disc)(some, step), lambda: jnp.zeros(shape, free.dtype)
         )
 
-    def draw(canvas, some):
-        return _added(canvas, some_discs(some), some.row, some.column), None
+    def draw(canvas, group):
+        some, step = group
+        return _added(canvas, some_discs(some, step), some.row, some.column), None
 
-    found = _Steps(lights.light, lights.radius, rows, columns, step)
+    found = lights._replace(row=rows, column=columns), step  # of the first pixels, on the canvas
     together = min(128, max(1, _GROUP // side**2))
     missing = -step.size % together
     found = jax.tree.map(

@@ -78,13 +78,11 @@ def over_tiles(
             lambda x, corner: (put(x, corner, result(corner)), None), total, corners
         )
         return total[..., : size[0], : size[1]]
-    rise = jnp.minimum(1.0, (jnp.arange(tile) + 1.0) / (overlap + 1))
-    ramp = jnp.minimum(rise, rise[::-1])
-    window = ramp[:, None] * ramp[None, :]
+    window = jnp.asarray(_weights(tile, overlap), shape.dtype)
     weight = jnp.zeros(whole, shape.dtype)
     (total, weight), _ = jax.lax.scan(body, (total, weight), corners)
-    blended = total / jnp.expand_dims(weight, range(total.ndim - 2))
-    return blended[..., : size[0], : size[1]]
+    total = total / jnp.expand_dims(weight, range(total.ndim - 2))
+    return total[..., : size[0], : size[1]]
 
 
 def blended(
@@ -108,9 +106,7 @@ def blended(
     height, width = size
     starts = (range(0, max(1, n - overlap), tile - overlap) for n in size)
     corners = list(itertools.product(*starts))
-    rise = np.minimum(1, (np.arange(tile, dtype=np.float32) + 1) / (overlap + 1))
-    ramp = np.minimum(rise, rise[::-1])
-    window = ramp[:, None, None] * ramp[None, :, None]
+    window = _weights(tile, overlap).astype(np.float32)[..., None]
 
     def result(corner):
         places = [
@@ -136,6 +132,13 @@ def blended(
             weight[here] += share
     total /= weight
     return total
+
+
+def _weights(tile: int, overlap: int) -> Float[np.ndarray, "t t"]:
+    """What a place in a tile counts for: less towards its rim, where others overlap it."""
+    rise = np.minimum(1, (np.arange(tile) + 1) / (overlap + 1))
+    ramp = np.minimum(rise, rise[::-1])
+    return ramp[:, None] * ramp[None, :]
 
 
 def extend(array: Array, margin: int, *, size: tuple[int, int] | None = None) -> Array:
