@@ -106,6 +106,19 @@ def test_one_bad_file_does_not_stop_the_rest(here, d2f, capsys):
     assert listing(here)[1:] == ["a.png", "a_bokeh.png", "bad.jpg", "z.png", "z_bokeh.png"]
 
 
+def test_what_is_wrong_with_many_is_said_in_full_once(here, d2f, capsys):
+    for name in ("b.png", "c.png"):
+        save_picture(name)
+    assert cli.main(["bokeh", ".", "--focus", "999,3"]) == 1
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("d2f: a.png: focus 999,3 lies outside the picture, which is 80 wide")
+    assert rest == [
+        "d2f: b.png: the same as of a.png",
+        "d2f: c.png: the same as of a.png",
+        "d2f: 3 of 3 photographs failed",
+    ]
+
+
 def test_a_second_run_takes_the_originals_again(here, d2f):
     for _ in range(2):
         assert cli.main(["bokeh", "*.png"]) == 0

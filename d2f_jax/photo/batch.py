@@ -70,7 +70,8 @@ def run(
     if several and not settings.restore_highlights:  # a rule that looks around sees the canvas
         planned = canvases.plan([canvases.size_of(source) for source, _ in pairs])
     order = sorted(range(len(pairs)), key=lambda index: planned[index] or (0, 0))
-    finished, failed, said = 0, 0, _InOrder(console.print)
+    finished, failed = 0, 0
+    said = _InOrder(console.print, [source for source, _ in pairs])
     alone = pairs and not several  # a status is seen in a terminal only
     status = console.status(f"developing {escape(sources[0].name)}") if alone else nullcontext()
     with bar, status:
@@ -112,33 +113,45 @@ def run(
 
 
 class _InOrder:
-    """Prints what is said of pieces of work in their order, whatever the order of the work."""
+    """Prints what is said of photographs in their order, whatever the order of the work.
 
-    def __init__(self, show: Callable[[str], None]):
-        self._show, self._now = show, 0
+    What is wrong with several in the same words is said in full of the first alone.
+    """
+
+    def __init__(self, show: Callable[[str], None], sources: list[Path]):
+        self._print, self._sources, self._now = show, sources, 0
         self._kept: dict[int, list[str]] = {}
         self._done: set[int] = set()
+        self._first: dict[str, Path] = {}  # with a reason
 
     def add(self, index: int, line: str) -> None:
-        """A line on a piece: printed at once if all before it are done."""
+        """A line on a photograph: printed at once if all before it are done."""
         if index == self._now:
-            self._show(line)
+            self._show(index, line)
         else:
             self._kept.setdefault(index, []).append(line)
 
     def done(self, index: int) -> None:
-        """Nothing more will be said of a piece."""
+        """Nothing more will be said of a photograph."""
         self._done.add(index)
         while self._now in self._done:
             self._now += 1
             for line in self._kept.pop(self._now, []):
-                self._show(line)
+                self._show(self._now, line)
 
     def all(self) -> None:
-        """What was said of any piece, as no more will be."""
+        """What was said of any photograph, as no more will be."""
         for index in sorted(self._kept):
             for line in self._kept.pop(index):
-                self._show(line)
+                self._show(index, line)
+
+    def _show(self, index: int, line: str) -> None:
+        source, name = self._sources[index], f"d2f: {self._sources[index]}: "
+        if line.startswith(name):
+            first = self._first.setdefault(line.removeprefix(name), source)
+            if first != source:
+                line = f"{name}the same as of {first}"
+        self._print(line)
 
 
 def write_map(image: str, settings: MapSettings, *, output: str | None = None) -> int:

@@ -89,7 +89,8 @@ def test_a_folder_is_worked_through_by_canvas_and_told_in_order(tmp_path, monkey
 
     def develop(photo, made, mask, canvas):
         seen.append((photo.image.shape[:2], canvas))
-        raise ValueError(f"{photo.image.shape[1]} wide")
+        height, width = photo.image.shape[:2]
+        raise ValueError(f"{height} high, {width} wide")
 
     monkeypatch.setattr(batch.renderers, "renderer", lambda settings: develop)
     assert batch.run([str(tmp_path)], batch.Settings()) == 1
