@@ -79,6 +79,19 @@ def halve(planes: Float[Array, "*b h w"], extent: Extent | None = None) -> Float
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
+def shrink(planes: Float[Array, "*b h w"], halvings: int) -> Float[Array, "*b p q"]:
+    """Averages whole blocks of `2**halvings` pixels: `halve` some times, in fewer passes."""
+    while halvings:
+        step = min(halvings, 3)  # more at once is slow to compile
+        block = 2**step
+        *batch, height, width = planes.shape
+        planes = planes.reshape(*batch, height // block, block, width)
+        planes = functools.reduce(jnp.add, [planes[..., n, :] for n in range(block)])
+        planes = functools.reduce(jnp.add, [planes[..., n::block] for n in range(block)])
+        planes, halvings = planes / block**2, halvings - step
+    return planes
+
+
 def double(
     planes: Float[Array, "*b p q"], size: tuple[int, int], extent: Extent | None = None
 ) -> Float[Array, "*b h w"]:
@@ -108,8 +121,11 @@ def double(
 
 def local_maximum(plane: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
     """Largest value of the 5x5 pixels around each one."""
-    window = (1,) * (plane.ndim - 2) + (5, 5)
-    return jax.lax.reduce_window(plane, -jnp.inf, jax.lax.max, window, (1,) * plane.ndim, "SAME")
+    for axis in (plane.ndim - 2, plane.ndim - 1):
+        window = [5 if n == axis else 1 for n in range(plane.ndim)]
+        strides = (1,) * plane.ndim
+        plane = jax.lax.reduce_window(plane, -jnp.inf, jax.lax.max, window, strides, "SAME")
+    return plane
 
 
 def _repeated(planes: Array, extent: Extent | None) -> Array:

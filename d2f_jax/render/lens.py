@@ -149,13 +149,13 @@ def _in_tiles(image: Any, disparity: Any, tile: int, how: dict[str, Any]) -> Arr
     size = (disparity.shape[-2], disparity.shape[-1])
     tile, overlap = budget.lens_tiling(size, tile, cat_eye=how["cat_eye"] is not None)
 
-    def part(rows, columns, centre):
+    def part(image, disparity, centre):
         away = np.float32((centre - np.asarray(size) / 2) / (np.hypot(*size) / 2))
-        window = rows[:, None], columns
-        return np.asarray(_tile(image[..., *window, :], disparity[..., *window], away, **how))
+        return np.asarray(_tile(image, disparity[..., 0], away, **how))
 
     margin = ladder.canvas_margin(how["levels"])
-    bokeh = tiles.blended(part, size=size, margin=margin, tile=tile, overlap=overlap)
+    windows = image, disparity[..., None]
+    bokeh = tiles.blended(part, windows, margin=margin, tile=tile, overlap=overlap)
     values = bokeh.reshape(-1)
     count = values.size if how["encoding"] == "srgb" else 0
     for start in range(0, count, _CHUNK):  # one program, and little memory

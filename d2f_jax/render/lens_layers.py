@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from d2f_jax import budget
 from d2f_jax.render import convolution, ladder, lights
-from d2f_jax.render.inpaint import double, halve, push_pull
+from d2f_jax.render.inpaint import double, push_pull, shrink
 from d2f_jax.render.kernels import Aperture, lens_kernel, vignetted
 from d2f_jax.render.tiles import extend, over_tiles
 from d2f_jax.types import Extent
@@ -334,9 +334,7 @@ def _cut_out(scene, index, halvings):
     # Whatever is farther, or goes on behind as the same surface, is known not to hide this layer.
     known = jnp.clip(index + 1 + scene.reach - scene.layer, 0.0, 1.0)
     planes = cover[..., None, :, :] * scene.planes
-    for _ in range(halvings):
-        planes, known = halve(planes), halve(known)
-    return _Layer(planes, known)
+    return _Layer(shrink(planes, halvings), shrink(known, halvings))
 
 
 def _is_there(scene, index):

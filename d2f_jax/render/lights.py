@@ -52,7 +52,8 @@ def strength(
       coc_radius: Signed circle-of-confusion radius [px].
       share: How much of a pixel lies in layers that lose the rims; 0 where no light is taken.
     """
-    luminance = jnp.einsum("chw,c->hw", radiance, jnp.asarray(color.LUMINANCE, radiance.dtype))
+    parts = zip(color.LUMINANCE, radiance, strict=True)
+    luminance = sum((weight * plane for weight, plane in parts), jnp.zeros_like(coc_radius))
     around = luminance
     for _ in range(_SURROUNDINGS):
         around = halve(around)

@@ -87,8 +87,8 @@ def over_tiles(
 
 def blended(
     part: Callable[..., np.ndarray],
+    arrays: tuple[np.ndarray, ...],
     *,
-    size: tuple[int, int],
     margin: int,
     tile: int,
     overlap: int,
@@ -96,25 +96,23 @@ def blended(
     """`over_tiles` in numpy, some tiles at a time: what `part` compiles serves any picture.
 
     Args:
-      part: Takes the rows and the columns of a window, `tile + 2 * margin` each, of which those
-        beyond the picture repeat its border, and its centre `(y, x)`; returns `... tile tile c`.
-      size: Height and width of the picture.
+      part: Takes the windows of `arrays`, `tile + 2 * margin` wide and high, which repeat the
+        border beyond the picture, and their centre `(y, x)`; returns `... tile tile c`.
+      arrays: What to cut up, `... h w c` of one height and width.
       margin: As for `over_tiles`.
       tile: Side of a tile.
       overlap: How far neighbouring tiles overlap; they are blended linearly there.
     """
-    height, width = size
-    starts = (range(0, max(1, n - overlap), tile - overlap) for n in size)
+    height, width = arrays[0].shape[-3:-1]
+    starts = (range(0, max(1, n - overlap), tile - overlap) for n in (height, width))
     corners = list(itertools.product(*starts))
     window = _weights(tile, overlap).astype(np.float32)[..., None]
 
     def result(corner):
-        places = [
-            np.clip(np.arange(start - margin, start + tile + margin), 0, n - 1)
-            for start, n in zip(corner, size, strict=True)
-        ]
+        start = corner[0] - margin, corner[1] - margin
+        windows = [_window(array, start, tile + 2 * margin) for array in arrays]
         with jax.enable_x64(wide), jax.default_device(device):
-            return part(*places, np.asarray(corner, np.float32) + tile / 2)
+            return part(*windows, np.asarray(corner, np.float32) + tile / 2)
 
     # What is set for a block of code is set for its thread alone.
     wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
@@ -132,6 +130,15 @@ def blended(
             weight[here] += share
     total /= weight
     return total
+
+
+def _window(array: np.ndarray, start: tuple[int, int], side: int) -> np.ndarray:
+    """A square of `... h w c` that repeats the border where it lies beyond it."""
+    inside, beyond = [np.s_[:]] * array.ndim, [(0, 0)] * array.ndim
+    for axis, first in zip((-3, -2), start, strict=True):
+        inside[axis] = slice(max(0, first), first + side)
+        beyond[axis] = max(0, -first), max(0, first + side - array.shape[axis])
+    return np.pad(array[tuple(inside)], beyond, mode="edge")
 
 
 def _weights(tile: int, overlap: int) -> Float[np.ndarray, "t t"]:

@@ -36,3 +36,18 @@ def test_halving_and_doubling_keep_a_ramp_inside():
     ramp = jnp.arange(24.0)[None, :] * jnp.ones((10, 1))
     back = inpaint.double(inpaint.halve(ramp), (10, 24))
     np.testing.assert_allclose(back[:, 2:-2], ramp[:, 2:-2], atol=EXACT * 24)
+
+
+def test_blocks_are_averaged_at_once_as_by_halving():
+    planes = jnp.asarray(np.random.default_rng(0).random((2, 64, 96), np.float32))
+    twin = planes
+    for halvings in range(6):
+        np.testing.assert_allclose(inpaint.shrink(planes, halvings), twin, atol=EXACT)
+        twin = inpaint.halve(twin)
+
+
+def test_the_largest_of_five_by_five_pixels():
+    plane = np.random.default_rng(0).random((3, 20, 31), np.float32)
+    around = np.pad(plane, [(0, 0), (2, 2), (2, 2)], constant_values=-np.inf)
+    twin = np.lib.stride_tricks.sliding_window_view(around, (5, 5), (-2, -1)).max((-2, -1))
+    np.testing.assert_array_equal(inpaint.local_maximum(jnp.asarray(plane)), twin)

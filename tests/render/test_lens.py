@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from d2f_jax import color, render
-from d2f_jax.render import arrays, convolution, highlights, kernels, ladder
+from d2f_jax.render import arrays, convolution, highlights, kernels
 from d2f_jax.render import lens as lens_module
 from tests.conftest import load_golden
 from tests.tolerances import EXACT, FINITE_DIFFERENCE, TWIN
@@ -46,17 +46,6 @@ def photograph():
 
 def inner_psnr(a, b):
     return -10 * np.log10(np.mean((a - b)[24:-24, 24:-24] ** 2))
-
-
-def test_ladder_grows_by_levels_and_covers_the_radius():
-    steps = ((0.0, 0, 4.3), (4.3, 0, 4.3), (4.4, 1, 32), (32.0, 1, 32), (33.0, 2, 128))
-    for radius, levels, end in steps:
-        assert ladder.levels_for(radius) == levels
-        assert ladder.radii(levels)[-1] == end
-    radii = np.asarray(ladder.radii(3))
-    steps = np.diff(radii)
-    assert (steps <= np.maximum(2.0, 0.36 * radii[1:])).all()
-    assert (steps > 0).all()
 
 
 def compilations():

@@ -64,14 +64,14 @@ def test_tiles_serve_pictures_of_all_sizes():
 def test_a_stopped_picture_leaves_its_tiles():
     begun = []
 
-    def part(rows, columns, centre):
+    def part(window, centre):
         begun.append(centre)
         if len(begun) > 1:
             time.sleep(0.05)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tiles.blended(part, size=(4000, 4000), margin=0, tile=64, overlap=0)
+        tiles.blended(part, (np.zeros((4000, 4000, 1)),), margin=0, tile=64, overlap=0)
     assert len(begun) < 100
 
 
