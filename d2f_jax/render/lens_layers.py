@@ -138,11 +138,9 @@ def blur_layers(
         _crop(scene, margin, 0, sizes), laid, radii[: len(ladder.FINE)], aperture, layer_batch
     )
     for halvings, layers in far:
-        laid, free = jax.lax.scan(
-            jax.checkpoint(lambda laid, layer, n=halvings: _lay(laid, finer(layer, n, 0))),
-            laid,
-            layers,
-        )
+        larger = functools.partial(finer, halvings=halvings, fewer=0)
+        one = jax.checkpoint(functools.partial(_lay_finer, finer=larger))
+        laid, free = jax.lax.scan(one, laid, layers)
         far_free.append(free)
     light = laid.light
     if found is not None:
@@ -228,6 +226,19 @@ def _lay(laid, layer):
     return _Laid(light, laid.covered + share, (laid.covered, *laid.before[:-1])), free
 
 
+def _lay_finer(laid, layer, *, finer):
+    """`_lay` of a layer from a smaller size; one in which nothing is costs a look."""
+    there = jnp.any(layer[..., 3, :, :] > 0)
+    return jax.lax.cond(
+        there, lambda laid, layer: _lay(laid, finer(layer)), _lay_nothing, laid, layer
+    )
+
+
+def _lay_nothing(laid, *_):
+    """`_lay` of a layer in which nothing is."""
+    return laid._replace(before=(laid.covered, *laid.before[:-1])), jnp.zeros_like(laid.covered)
+
+
 def _finer(planes, halvings, fewer, *, sizes):
     """Brings what has a ring around it from one size of the picture to a larger one."""
 
@@ -303,13 +314,13 @@ def _lay_fine(scene, laid, radii, aperture, batch):
 
     def skip(laid, *_):
         for _ in range(batch):
-            laid = laid._replace(before=(laid.covered, *laid.before[:-1]))
+            laid, _ = _lay_nothing(laid)
         return laid
 
     def step(laid, chunk):
         index, radius, exists = chunk
-        layers = jax.vmap(functools.partial(_cut_out, scene, halvings=0))(index)
         present = jnp.any(exists & jax.vmap(functools.partial(_is_there, scene))(index))
+        layers = _if(present, jax.vmap(functools.partial(_cut_out, scene, halvings=0)), index)
         return jax.lax.cond(present, lay, skip, laid, layers, radius, exists), None
 
     return jax.lax.scan(jax.checkpoint(step), laid, chunks)[0]

@@ -134,7 +134,7 @@ def blended(
 
 def _window(array: np.ndarray, start: tuple[int, int], side: int) -> np.ndarray:
     """A square of `... h w c` that repeats the border where it lies beyond it."""
-    inside, beyond = [np.s_[:]] * array.ndim, [(0, 0)] * array.ndim
+    inside, beyond = [slice(0, n) for n in array.shape], [(0, 0)] * array.ndim
     for axis, first in zip((-3, -2), start, strict=True):
         inside[axis] = slice(max(0, first), first + side)
         beyond[axis] = max(0, -first), max(0, first + side - array.shape[axis])
