@@ -24,6 +24,7 @@ def cache(tmp_path_factory):
 
 
 def start(cache, workdir, changes=None, first="", devices=1):
+    flags = os.environ.get("XLA_FLAGS", "")
     environment = dict(
         os.environ,
         PYTHONPATH=str(ROOT),
@@ -31,7 +32,7 @@ def start(cache, workdir, changes=None, first="", devices=1):
         JAX_COMPILATION_CACHE_DIR=str(cache),
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.5",
         JAX_DISABLE_MOST_OPTIMIZATIONS="1",
-        XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+        XLA_FLAGS=f"{flags} --xla_force_host_platform_device_count={devices}",
     )
     return subprocess.Popen(
         [sys.executable, str(DRIVER), str(workdir), json.dumps(changes or {}), str(first)],
