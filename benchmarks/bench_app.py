@@ -23,14 +23,15 @@ PATIENCE = 600.0
 
 _SHOWN = """([before, patience]) => new Promise((answer) => {
   const [body, error] = [document.body, document.querySelector("#error")];
+  const end = (shown) => { watch.disconnect(); clearTimeout(late); answer(shown); };
   const look = () => {
-    if (Number(body.dataset.looks ?? 0) > before) answer(true);
-    else if (error.textContent) answer(false);
+    if (Number(body.dataset.looks ?? 0) > before) end(true);
+    else if (error.textContent) end(false);
   };
   const watch = new MutationObserver(look);
+  const late = setTimeout(() => end(false), patience);
   watch.observe(body, { attributes: true });
   watch.observe(error, { childList: true });
-  setTimeout(() => answer(false), patience);
   look();
 })"""
 """Waits in the page for a picture after those before, or a complaint."""

@@ -80,14 +80,18 @@ def halve(planes: Float[Array, "*b h w"], extent: Extent | None = None) -> Float
 
 
 def shrink(planes: Float[Array, "*b h w"], halvings: int) -> Float[Array, "*b p q"]:
-    """Averages whole blocks of `2**halvings` pixels: `halve` some times, in fewer passes."""
+    """`halve` some times, in fewer passes: averages whole blocks, sides of `2**halvings` pixels.
+
+    Height and width are multiples of that.
+    """
     while halvings:
         step = min(halvings, 3)  # more at once is slow to compile
         block = 2**step
         *batch, height, width = planes.shape
         planes = planes.reshape(*batch, height // block, block, width)
         planes = functools.reduce(jnp.add, [planes[..., n, :] for n in range(block)])
-        planes = functools.reduce(jnp.add, [planes[..., n::block] for n in range(block)])
+        planes = planes.reshape(*planes.shape[:-1], width // block, block)
+        planes = functools.reduce(jnp.add, [planes[..., n] for n in range(block)])
         planes, halvings = planes / block**2, halvings - step
     return planes
 

@@ -75,12 +75,18 @@ def layer_of(coc_radius: Array, radii: np.ndarray) -> Array:
     The variance of a disc grows with the square of its radius, so squares are interpolated; at the
     focus this leaves a smooth function.
     """
-    square, knots = coc_radius**2, radii**2
-    # Shares of the steps taken, added up: the same as `jnp.interp`, which looks each pixel up.
-    steps = [
-        jnp.clip((square - low) / (high - low), 0.0, 1.0) for low, high in itertools.pairwise(knots)
-    ]
-    return jnp.sign(coc_radius) * sum(steps, jnp.zeros_like(square))
+
+    @jax.checkpoint  # gradients would keep a plane or two for each step
+    def index(coc_radius: Array) -> Array:
+        # Shares of the steps taken, added up: the same as `jnp.interp`, which looks each pixel up.
+        square = coc_radius**2
+        shares = [
+            jnp.clip((square - low) / (high - low), 0.0, 1.0)
+            for low, high in itertools.pairwise(radii**2)
+        ]
+        return jnp.sign(coc_radius) * sum(shares, jnp.zeros_like(square))
+
+    return index(coc_radius)
 
 
 def membership(layer: Array, index: Array) -> Array:

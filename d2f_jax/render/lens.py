@@ -149,13 +149,13 @@ def _in_tiles(image: Any, disparity: Any, tile: int, how: dict[str, Any]) -> Arr
     size = (disparity.shape[-2], disparity.shape[-1])
     tile, overlap = budget.lens_tiling(size, tile, cat_eye=how["cat_eye"] is not None)
 
-    def part(image, disparity, centre):
+    def part(window, near, centre):
         away = np.float32((centre - np.asarray(size) / 2) / (np.hypot(*size) / 2))
-        return np.asarray(_tile(image, disparity[..., 0], away, **how))
+        return np.asarray(_tile(window, near[..., 0], away, **how))
 
     margin = ladder.canvas_margin(how["levels"])
-    windows = image, disparity[..., None]
-    bokeh = tiles.blended(part, windows, margin=margin, tile=tile, overlap=overlap)
+    whole = image, disparity[..., None]
+    bokeh = tiles.blended(part, whole, margin=margin, tile=tile, overlap=overlap)
     values = bokeh.reshape(-1)
     count = values.size if how["encoding"] == "srgb" else 0
     for start in range(0, count, _CHUNK):  # one program, and little memory

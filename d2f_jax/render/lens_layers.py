@@ -139,8 +139,8 @@ def blur_layers(
     )
     for halvings, layers in far:
         larger = functools.partial(finer, halvings=halvings, fewer=0)
-        one = jax.checkpoint(functools.partial(_lay_finer, finer=larger))
-        laid, free = jax.lax.scan(one, laid, layers)
+        lay = jax.checkpoint(functools.partial(_lay_finer, finer=larger))
+        laid, free = jax.lax.scan(lay, laid, layers)
         far_free.append(free)
     light = laid.light
     if found is not None:
@@ -261,7 +261,6 @@ def _blurred_layers(scene, indices, radii, halvings, aperture, batch):
         aperture=aperture,
         widest=math.ceil(float(np.max(radii[np.abs(indices)])) / 2**halvings),
     )
-
     cut = functools.partial(_cut_out, scene, halvings=halvings)
 
     def blurred(step):
@@ -307,19 +306,23 @@ def _lay_fine(scene, laid, radii, aperture, batch):
         if batch == 1:
             return _lay(laid, one(jax.tree.map(lambda x: x[0], layers), radius[0]))[0]
         blurred = jax.vmap(one)(layers, radius)
-        for place in range(batch):
-            now, _ = _lay(laid, blurred[place])
-            laid = jax.tree.map(functools.partial(jnp.where, exists[place]), now, laid)
-        return laid
+        return in_turn(laid, exists, lambda laid, place: _lay(laid, blurred[place])[0])
 
-    def skip(laid, *_):
-        for _ in range(batch):
-            laid, _ = _lay_nothing(laid)
+    def skip(laid, layers, radius, exists):
+        return in_turn(laid, exists, lambda laid, place: _lay_nothing(laid)[0])
+
+    def in_turn(laid, exists, change):
+        for place in range(batch):
+            now = change(laid, place)
+            if missing:  # what fills up the last chunk is no layer
+                now = jax.tree.map(functools.partial(jnp.where, exists[place]), now, laid)
+            laid = now
         return laid
 
     def step(laid, chunk):
         index, radius, exists = chunk
         present = jnp.any(exists & jax.vmap(functools.partial(_is_there, scene))(index))
+        # Two conditions, as for the coarser layers.
         layers = _if(present, jax.vmap(functools.partial(_cut_out, scene, halvings=0)), index)
         return jax.lax.cond(present, lay, skip, laid, layers, radius, exists), None
 

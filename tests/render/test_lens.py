@@ -202,6 +202,16 @@ def test_batches_vmap_tiles_and_layer_batch_agree(photograph):
     assert np.abs(tiled - single).mean() < 1e-4
 
 
+def test_what_fills_up_the_last_layers_is_no_layer():
+    """Two at a time, -4 is the last, alone, and empty: what lies behind it stays as it is."""
+    rng = np.random.default_rng(0)
+    radius = -rng.choice(np.asarray([1.0, 2.0, 3.0, 6.0, 8.0], np.float32), (16, 16))
+    radius = radius.repeat(4, 0).repeat(4, 1)
+    light = rng.random((64, 64, 3), np.float32)
+    blurred = functools.partial(linear_blur, light, radius, max_radius=8.0)
+    np.testing.assert_allclose(blurred(layer_batch=2), blurred(), atol=TWIN)
+
+
 @functools.cache
 def slopes(**options):
     """A weighted sum of the blurred picture, with its gradients; one function for all tests."""

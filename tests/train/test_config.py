@@ -68,9 +68,9 @@ def trace_a_step(stage, settings, params, stats):
     update = loop.make_update(stage, settings, params)
     after, values = jax.eval_shape(update, before, {"image": picture, "bokeh": picture})
     # What comes out can go in again: further steps are the first over again.
-    assert kinds(after) == kinds(before)
+    assert shapes_and_types(after) == shapes_and_types(before)
     assert values["loss"].shape == ()
 
 
-def kinds(tree):
+def shapes_and_types(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
