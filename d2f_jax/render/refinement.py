@@ -17,7 +17,6 @@ At the photograph's size all pixels near an edge vote once more, now that none o
 sides.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -26,9 +25,8 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int, Real, Shaped
 
-from d2f_jax.render import arrays
-
-AnyArray = Array | np.ndarray  # what is concrete stays in numpy, for which nothing is compiled
+from d2f_jax.render import arrays, edges
+from d2f_jax.render.edges import AnyArray, numbers_of
 
 TILE = 64
 """Side of the tiles that are enlarged one after the other [px]; those without an edge cost little,
@@ -36,12 +34,7 @@ and one compilation serves all pictures."""
 
 _REACH = 2  # small pixels on each side that vote
 _ALIKE = 0.06  # deviation of their weight by colour (sRGB in [0, 1])
-_SMALL_EDGE, _EDGE = 0.02, 0.05  # share of the map's range where an edge begins, and is one
-_LEAST_SIDE = 32  # a map is not taken for coarser than this [px]
-_STEEP = 0.9  # sharpness below which a map may be coarser than its size
-_STEEPER = 0.1  # what it gains when halved, if it is
-_MIXED = 0.1  # how far a mixed pixel is from both sides, as a share of the edge
-_ALONE = 0.1  # and from its neighbours
+_EDGE = 0.05  # share of the map's range of an edge that begins at `edges.SMALL`
 _HALO = 2  # pixels around a tile
 _BISECTIONS, _LARGEST_SHIFT, _STEEPNESS = 6, 3.0, 4.0
 
@@ -78,7 +71,7 @@ def refine(
       disparity: Inverse depth on any affine scale, finite; at the photograph's size or smaller.
       image: All-in-focus image, sRGB-encoded in [0, 1], or unsigned integers.
       coarser: How often the map is halved first, because it is less sharp than its size; None
-        looks (`coarseness`), which takes a concrete map.
+        looks (`edges.coarseness`), which takes a concrete map.
 
     Returns:
       The map at the photograph's size, in its own unit.
@@ -100,7 +93,7 @@ def refine(
     if coarser is None:
         if isinstance(disparity, jax.core.Tracer):
             raise ValueError("under jit, vmap and grad, refine needs `coarser` (0 for most maps)")
-        coarser = coarseness(np.asarray(disparity))
+        coarser = edges.coarseness(np.asarray(disparity))
     values: AnyArray = arrays.raised(jnp.asarray(disparity))
     guide: AnyArray = arrays.scaled(jnp.asarray(image)).astype(values.dtype)
     if not any(isinstance(array, jax.core.Tracer) for array in (values, guide)):
@@ -115,98 +108,18 @@ def refine(
     low, high = _extremes(values)
     scaled = (values - low) / (high - low)
     if values.shape == size:
-        mixed = _mixed(scaled)
-        chosen = _enlarged(scaled, guide, guide, mixed, _ONCE_MORE) * (high - low) + low
-        return jnp.asarray(_numbers(values).where(mixed, chosen, values))
+        mixed = edges.mixed(scaled)
+        chosen = _enlarged(scaled, guide, guide, _ONCE_MORE, mixed) * (high - low) + low
+        return jnp.asarray(numbers_of(values).where(mixed, chosen, values))
     for small, large in zip(guides[:0:-1], guides[-2::-1], strict=True):
-        scaled = _enlarged(scaled, small, large, _steps(scaled) > _SMALL_EDGE, _ENLARGING)
-    scaled = _enlarged(scaled, guide, guide, _steps(scaled) > _SMALL_EDGE, _ONCE_MORE)
+        scaled = _enlarged(scaled, small, large, _ENLARGING)
+    scaled = _enlarged(scaled, guide, guide, _ONCE_MORE)
     return jnp.asarray(scaled * (high - low) + low)
-
-
-def coarseness(disparity: Float[np.ndarray, "p q"]) -> int:
-    """How often a map can be halved before its edges are as sharp as its pixels.
-
-    At the steepest place of an edge, a map as sharp as its size takes nearly all of the step
-    between two neighbours (or three, for averages). One that was enlarged or smoothed needs more of
-    them, and fewer once it is halved; round things, which stay as they are, do not count.
-    """
-    disparity, halvings = np.asarray(disparity, np.float32), 0
-    reached = sharpness(disparity)
-    while min(disparity.shape) >= 2 * _LEAST_SIDE and reached < _STEEP:
-        p, q = disparity.shape
-        even = np.pad(disparity, ((0, p % 2), (0, q % 2)), mode="edge")
-        disparity = even.reshape(len(even) // 2, 2, -1, 2).mean(axis=(1, 3))
-        before, reached = reached, sharpness(disparity)
-        if reached < before + _STEEPER:
-            break
-        halvings += 1
-    return halvings
-
-
-def sharpness(disparity: Float[np.ndarray, "p q"]) -> float:
-    """Share of the larger steps within 5x5 pixels that the middle 3x3 span; 1 without any."""
-    rows = max(64, 2**22 // disparity.shape[1])  # at a time, which bounds memory
-    range_, reached, total = np.ptp(disparity), 0.0, 0.0
-    for start in range(0, len(disparity), rows):
-        band = disparity[max(0, start - 2) : start + rows + 2]
-        near, wide = _span(band, 1), _span(band, 2)
-        weight = wide * ((near >= _most(near, 2)) & (wide > 0.1 * range_))
-        reached += float((weight * near / np.maximum(wide, 1e-30)).sum())
-        total += float(weight.sum())
-    return reached / total if total else 1.0
-
-
-def _steps(disparity: Float[AnyArray, "p q"]) -> Float[AnyArray, "p q"]:
-    """How high an edge there is within 3x3 pixels; an even slope is none."""
-    reach = [(0 if n == 1 else 3) for n in disparity.shape]
-    slope = {"mode": "reflect", "reflect_type": "odd"}  # a slope goes on beyond the border
-    disparity = _numbers(disparity).pad(disparity, [(n, n) for n in reach], **slope)
-    near, wide = _span(disparity, 1), _span(disparity, 2)
-    # For a step both are the same, on an even slope the wider is twice the other. Beside the middle
-    # of an edge the narrow one is smaller, too, therefore the largest of the neighbours.
-    steps = _numbers(near).minimum(_most(2 * near - wide, 1), near)
-    return steps[tuple(slice(n, len_ - n) for n, len_ in zip(reach, steps.shape, strict=True))]
-
-
-def _span(values: Float[AnyArray, "p q"], reach: int) -> Float[AnyArray, "p q"]:
-    return _most(values, reach) + _most(-values, reach)
-
-
-def _most(values: Float[AnyArray, "p q"], reach: int) -> Float[AnyArray, "p q"]:
-    """The largest value within `reach` rows and columns."""
-    numbers = _numbers(values)
-    for _ in range(2):
-        padded = numbers.pad(values, ((reach, reach), (0, 0)), mode="edge")
-        rows = [padded[k : k + len(values)] for k in range(2 * reach + 1)]
-        values = functools.reduce(numbers.maximum, rows).T
-    return values
-
-
-def _mixed(disparity: Float[AnyArray, "p q"]) -> Bool[AnyArray, "p q"]:
-    """Pixels on an edge that hold a bit of both sides, of which a renderer would make surfaces.
-
-    They lie well between the two, and in no 2x2 pixels of about their own value.
-    """
-    numbers = _numbers(disparity)
-    far, contrast = -_most(-disparity, 1), _span(disparity, 1)
-    share = (disparity - far) / numbers.maximum(contrast, 1e-6)
-    between = (_steps(disparity) > _SMALL_EDGE) & (share > _MIXED) & (share < 1 - _MIXED)
-    corner = disparity[:-1, :-1], disparity[1:, :-1], disparity[:-1, 1:], disparity[1:, 1:]
-    spans = functools.reduce(numbers.maximum, corner) - functools.reduce(numbers.minimum, corner)
-    alone = numbers.pad(spans, ((1, 1), (1, 1)), constant_values=np.inf)
-    corner = alone[:-1, :-1], alone[1:, :-1], alone[:-1, 1:], alone[1:, 1:]
-    return between & (functools.reduce(numbers.minimum, corner) > _ALONE * contrast)
-
-
-def _numbers(array: AnyArray) -> Any:
-    """The module whose functions suit an array."""
-    return np if isinstance(array, np.ndarray) else jnp
 
 
 def _extremes(disparity: Float[AnyArray, "p q"]) -> tuple[AnyArray, AnyArray]:
     """The range without the outermost half per cent at either end, if that is a range."""
-    numbers = _numbers(disparity)
+    numbers = numbers_of(disparity)
     low, high = numbers.percentile(disparity, np.asarray([0.5, 99.5], disparity.dtype))
     low = numbers.where(high > low, low, disparity.min())
     high = numbers.where(high > low, high, disparity.max())
@@ -258,12 +171,16 @@ def _enlarged(
     disparity: Float[AnyArray, "p q"],
     small: Float[AnyArray, "p q 3"],
     large: Float[AnyArray, "h w 3"],
-    wanted: Bool[AnyArray, "p q"],
     vote: _Vote,
+    wanted: Bool[AnyArray, "p q"] | None = None,
 ) -> Float[AnyArray, "h w"]:
-    """One step to at most twice the size; tiles without any that is wanted come out smooth."""
+    """One step to at most twice the size; tiles without any that is wanted come out smooth.
+
+    If nothing is said, edges are wanted.
+    """
     height, width, _ = large.shape
-    steps = _steps(disparity)
+    steps = edges.steps(disparity)
+    wanted = steps > edges.SMALL if wanted is None else wanted
 
     def tile(top: int, left: int, rows: int, columns: int) -> Array:
         y = _lines(top, rows, height, len(disparity))
@@ -326,8 +243,8 @@ def _tile(
     def spread(plane: AnyArray, dy: Array | int = 0, dx: Array | int = 0) -> Array:
         return _cut(plane, cells[0] + dy, cells[1] + dx)
 
-    far = spread(-_most(-disparity, 1))
-    contrast = jnp.maximum(spread(_span(disparity, 1)), 1e-6)
+    far = spread(-edges.most(-disparity, 1))
+    contrast = jnp.maximum(spread(edges.span(disparity, 1)), 1e-6)
 
     def voted(sums: tuple[Array, ...], tap: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
         dy, dx = tap
@@ -354,7 +271,7 @@ def _tile(
     side = chance + vote.shifted * lax.stop_gradient(_shift(chance, share, cells))
     side = _shared(side, large)
     chosen = jnp.where(side > 0, nearer / nearer_weight, farther / farther_weight)
-    edge = jnp.clip((spread(steps) - _SMALL_EDGE) / (_EDGE - _SMALL_EDGE), 0, 1)
+    edge = jnp.clip((spread(steps) - edges.SMALL) / (_EDGE - edges.SMALL), 0, 1)
     return (linear + (chosen - linear) * edge)[_HALO:-_HALO, _HALO:-_HALO]
 
 

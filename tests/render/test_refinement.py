@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from d2f_jax import render
-from d2f_jax.render import refinement
+from d2f_jax.render import edges, refinement
 from tests.tolerances import EXACT, TWIN
 
 SIZE = (96, 128)
@@ -42,7 +42,7 @@ def test_a_map_enlarged_before_is_found_out_and_refined():
     truth = disc.astype(np.float32)
     for size, halvings in (((192, 256), 2), ((96, 128), 1)):
         smooth = np.asarray(jax.image.resize(shrunk(truth, 4), size, "linear"))
-        assert refinement.coarseness(smooth) == halvings
+        assert edges.coarseness(smooth) == halvings
         refined = np.asarray(render.refine(jnp.asarray(smooth), image))
         assert (np.abs(refined - truth) > 0.1).mean() < 0.01
 
@@ -72,6 +72,13 @@ def test_pixels_that_hold_both_sides_of_an_edge_go_to_one():
     np.testing.assert_array_equal(refined[pure], smooth[pure])
     same = (np.abs(refined - smooth) <= 1)[~pure]  # most go where most of them lies
     assert same.mean() > 0.7
+
+
+def test_edges_are_found_in_bands_as_in_one_piece(monkeypatch):
+    disparity = np.random.default_rng(0).random((200, 30)).astype(np.float32)
+    whole = edges.steps(disparity)
+    monkeypatch.setattr(edges, "_BAND", 1)
+    np.testing.assert_array_equal(edges.steps(disparity), whole)
 
 
 def test_slopes_take_nothing_from_the_texture():
