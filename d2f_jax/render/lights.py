@@ -52,6 +52,7 @@ def strength(
       coc_radius: Signed circle-of-confusion radius [px].
       share: How much of a pixel lies in layers that lose the rims; 0 where no light is taken.
     """
+    # Colours are added one by one, which is faster than a sum over them.
     red, green, blue = (n * plane for n, plane in zip(color.LUMINANCE, radiance, strict=True))
     luminance = red + green + blue
     around = luminance
@@ -77,7 +78,7 @@ def find(
     Returns:
       The lights, and what is left of each pixel's light, in (0, 1].
     """
-    red, green, blue = radiance  # added one by one, which is faster than a sum over the colours
+    red, green, blue = radiance
     disc = strength * (red + green + blue) * share / jnp.maximum(coc_radius**2, 1.0)
     _, places = jax.lax.top_k(disc.ravel(), min(COUNT, disc.size))
     row, column = jnp.divmod(places, disc.shape[1])

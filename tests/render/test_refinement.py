@@ -167,8 +167,8 @@ def twin(disparity, image, nearby, shifted):
 
 
 def test_equals_the_slow_twin():
-    image, disc = scene((48, 64))
-    rows = np.linspace(0, 0.5, 24)[:, None]
+    image, disc = scene((60, 76))
+    rows = np.linspace(0, 0.5, 30)[:, None]
     small = shrunk(disc.astype(np.float32), 2) + rows
     low, high = np.percentile(small, (0.5, 99.5))
     enlarged = twin((small - low) / (high - low), image, nearby=1.0, shifted=0.75)
