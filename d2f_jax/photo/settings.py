@@ -140,7 +140,11 @@ class Settings(MapSettings):
     ] = None
     blades: Annotated[
         int | None,
-        arg(metavar="N", help="Blades of the lens's iris (`lens` only); round without."),
+        arg(
+            metavar="N",
+            help_behavior_hint="",
+            help="Blades of the lens's iris (`lens` only); round without.",
+        ),
     ] = None
     roundness: Annotated[
         float,
