@@ -1,12 +1,16 @@
 """Starts the server of the page."""
 
+import functools
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import uvicorn
 
 from d2f_jax.app import examples, server
+from d2f_jax.photo import map_sources
+from d2f_jax.photo.settings import MapSettings
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
@@ -36,12 +40,15 @@ def run(
       0.
 
     Raises:
-      ValueError: if there is no such folder, or nothing can listen there.
+      ValueError: if there is no such folder or depth network, or nothing can listen there.
     """
     if not max_upload > 0 or not max_megapixels > 0:
         raise ValueError("--max-upload and --max-megapixels are above 0")
     if depth_model is not None and Path(depth_model).exists():
         depth_model = str(Path(depth_model).resolve())  # full size is made in the visitor's folder
+    if depth_model is not None:  # what is wrong with it is said now, not to the first visitor
+        say = functools.partial(print, file=sys.stderr)
+        map_sources.find(MapSettings(depth_model=depth_model), say)
     everywhere = host in ("0.0.0.0", "::")
     rules = server.Rules(
         photographs=examples.listed(folder),
