@@ -48,7 +48,8 @@ def run(
             serves = f"one {what} cannot serve {len(sources)} photographs"
             wrong = serves if place.exists() else "no such folder"
             raise ValueError(f"{place}: {wrong}; give a folder of {what}s")
-    work, map_of = renderers.renderer(settings), map_sources.find(settings, console.print)
+    work, check = renderers.renderer(settings), functools.partial(renderers.check, settings)
+    map_of = map_sources.find(settings, console.print, check)
     keep = (settings.disparity, settings.mask, settings.weights)
     roots = [Path(name) for name in images if Path(name).is_dir()]
     targets = names.plan_targets(

@@ -65,12 +65,7 @@ def in_box(
     A box holds some background in its corners, and the subject is in front of it: the upper
     quartile is taken. The right and bottom edges are exclusive.
     """
-    height, width = disparity.shape
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(
-            f"the focus box ({left}, {top}, {right}, {bottom}) is empty or leaves the picture, "
-            f"{width} wide and {height} high"
-        )
+    check_box(Box(left, top, right, bottom), disparity.shape)
     return float(np.quantile(disparity[top:bottom, left:right], 0.75))
 
 
@@ -192,6 +187,16 @@ def inside(point: Point, shape: tuple[int, ...]) -> Point:
             f"{height} high (0,0 is the upper left pixel)"
         )
     return Point(int(point.x), int(point.y))
+
+
+def check_box(box: Box, shape: tuple[int, ...]) -> None:
+    """Refuses, by a ValueError, a box that is empty or leaves a picture `h w`."""
+    height, width = shape
+    if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
+        raise ValueError(
+            f"the focus box ({', '.join(map(str, box))}) is empty or leaves the picture, "
+            f"{width} wide and {height} high"
+        )
 
 
 def thin_lens_blur(

@@ -36,8 +36,15 @@ class Mapped(NamedTuple):
 MapSource = Callable[[Path, Photo, Notify], Mapped]
 """From a photograph's file, the photograph and a way to tell the user something, to its map."""
 
+Check = Callable[[Photo, DisparityOutput], None]
+"""Refuses a photograph and its map by a ValueError."""
 
-def find(settings: MapSettings, notify: Notify = lambda line: None) -> MapSource:
+
+def find(
+    settings: MapSettings,
+    notify: Notify = lambda line: None,
+    check: Check = lambda photo, made: None,
+) -> MapSource:
     """The source that the settings name; without one, the depth in the photographs themselves.
 
     What it gives is refined by the colours of the photograph, unless the settings say no.
@@ -45,12 +52,13 @@ def find(settings: MapSettings, notify: Notify = lambda line: None) -> MapSource
     Args:
       settings: What the user named.
       notify: Gets a line on a depth network that has a name, and may have to be fetched.
+      check: Sees a map before it is refined, which takes a while.
 
     Raises:
       ValueError: if they name two, or a depth network that cannot be fetched or loaded.
     """
     source = _source(settings, notify)
-    return source if settings.refine == "off" else functools.partial(_refined, source)
+    return source if settings.refine == "off" else functools.partial(_refined, source, check)
 
 
 def _source(settings: MapSettings, notify: Notify) -> MapSource:
@@ -76,11 +84,15 @@ def _named(settings: MapSettings, notify: Notify) -> MapSource | None:
     return None
 
 
-def _refined(find_map: MapSource, source: Path, photo: Photo, notify: Notify) -> Mapped:
+def _refined(
+    find_map: MapSource, check: Check, source: Path, photo: Photo, notify: Notify
+) -> Mapped:
     """The map of another source with the outlines of its photograph."""
     mapped = find_map(source, photo, notify)
     if mapped.map is None:
         return mapped
+    with files.naming(source):
+        check(mapped.photo, mapped.map)
     disparity, size = mapped.map.disparity, mapped.photo.image.shape[:2]
     if any(mine > its for mine, its in zip(disparity.shape, size, strict=True)):
         return mapped
@@ -164,7 +176,8 @@ def _of_the_original(map_of: MapSource) -> MapSource:
         except ValueError:  # depth that cannot be used is not asked for
             sharp = photo
         if sharp is not photo:
-            notify(f"d2f: note: {path}: the sharp original inside used (--no-own-depth: not)")
+            used = "the sharp original inside used (--no-own-depth takes the picture itself)"
+            notify(f"d2f: note: {path}: {used}")
         return map_of(path, sharp, notify)
 
     return source

@@ -113,11 +113,8 @@ def renderer(
         canvas: tuple[int, int] | None = None,
     ) -> develop.Developed:
         through_d2f = functools.partial(develop.through_d2f, canvas=canvas)
-        if isinstance(focus, focus_names.Distance) and made is not None and not made.metric:
-            raise ValueError(
-                f"focus {settings.focus}: the map has no unit, a distance needs one in metres, "
-                "millimetres or 1/m (--convention)"
-            )
+        if made is not None:
+            check(settings, photo, made)
         if settings.mask is None and focus != "auto":
             mask = None  # the photograph's own matte gives way to what is named
         if (always or ("d2f" if made is None else "lens")) == "d2f":
@@ -139,12 +136,38 @@ def renderer(
         disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
         if settings.f_number is None:
             return lens(photo, disparity, focus=sharp, blur=blur, canvas=canvas)
-        if not made.metric:
-            raise ValueError("--f-number needs a map with distances (in metres, 1/m ...)")
         real = _real_lens(photo, settings)
         return lens(photo, disparity, focus=sharp, blur=blur, real=real, canvas=canvas)
 
     return render
+
+
+def check(settings: Settings, photo: Photo, made: DisparityOutput) -> None:
+    """Refuses what a map or its photograph cannot give, before anything is computed of them.
+
+    Args:
+      settings: What the user chose.
+      photo: The photograph.
+      made: Its map, at any size.
+
+    Raises:
+      ValueError: for a point or box outside of the picture, a distance or an f-number on a map
+        without a unit, or a lens that neither the settings nor the EXIF describe.
+    """
+    focus = focus_names.parse(settings.focus)
+    if isinstance(focus, focus_names.Distance) and not made.metric:
+        raise ValueError(
+            f"focus {settings.focus}: the map has no unit, a distance needs one in metres, "
+            "millimetres or 1/m (--convention)"
+        )
+    if isinstance(focus, focus_names.Point):
+        focus_names.inside(focus, photo.image.shape[:2])
+    if isinstance(focus, focus_names.Box):
+        focus_names.check_box(focus, photo.image.shape[:2])
+    if settings.f_number is not None:
+        if not made.metric:
+            raise ValueError("--f-number needs a map with distances (in metres, 1/m ...)")
+        _real_lens(photo, settings)
 
 
 def opening(settings: Settings) -> kernels.Aperture:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2f_jax import cli
+from d2f_jax import cli, render
 from d2f_jax.photo import exif, focus
 from tests.fakes import make_disparity, make_picture
 
@@ -161,6 +161,23 @@ def test_wrong_usage(here, lens, d2f, capsys, options, message):
     assert cli.main([*MAP, *options]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (here / "a_bokeh.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--focus", "99999,20"], "focus 99999,20 lies outside the picture"),
+        (["--focus", "0,0,99,20"], "the focus box (0, 0, 99, 20) is empty or leaves the picture"),
+        (["--focus", "0.4m"], "focus 0.4m: the map has no unit"),
+        (["--f-number", "1.8"], "--f-number needs a map with distances"),
+    ],
+)
+def test_what_a_map_cannot_give_is_said_before_it_is_refined(
+    here, lens, capsys, monkeypatch, options, message
+):
+    monkeypatch.setattr(render, "refine", None)
+    assert cli.main([*MAP, *options]) == 2
+    assert capsys.readouterr().err.startswith(f"d2f: a.png: {message}")
 
 
 def test_what_exif_does_not_say_must_be_given(here, lens, capsys):
