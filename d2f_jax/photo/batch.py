@@ -10,7 +10,16 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
 from d2f_jax import files, pipeline
-from d2f_jax.photo import canvases, depth_io, develop, image_io, map_sources, names, renderers
+from d2f_jax.photo import (
+    canvases,
+    decoders,
+    depth_io,
+    develop,
+    image_io,
+    map_sources,
+    names,
+    renderers,
+)
 from d2f_jax.photo.disparity import DisparityOutput
 from d2f_jax.photo.settings import MapSettings, Settings
 
@@ -74,7 +83,8 @@ def run(
     finished, failed = 0, 0
     said = _InOrder(console.print, [source for source, _ in pairs])
     alone = pairs and not several  # a status is seen in a terminal only
-    status = console.status(f"developing {escape(sources[0].name)}") if alone else nullcontext()
+    doing = f"developing {escape(sources[0].name)}; the first time, code is compiled, which takes"
+    status = console.status(f"{doing} up to a minute") if alone else nullcontext()
     with bar, status:
         for index in bar.track(order, description="photographs"):
             source, target = pairs[index]
@@ -180,7 +190,9 @@ def write_map(image: str, settings: MapSettings, *, output: str | None = None) -
             raise ValueError(f"{target}: would replace {path}; name another with --output")
     depth_io.check_written(target)
     map_of = map_sources.find(settings, console.print)
-    photo, made, _ = map_of(source, _read(source, console.print), console.print)
+    # What the file has for HDR screens is nothing that a map could lose.
+    photo = _read(source, console.print, unsaid=(decoders.GAIN_MAP,))
+    photo, made, _ = map_of(source, photo, console.print)
     if made is None:
         with files.naming(source):
             seen = develop.defocus(pipeline.load(settings.weights), photo)
@@ -238,11 +250,14 @@ def read_mapped(
     return mapped._replace(mask=map_sources.mask(mask, source, mapped.photo))
 
 
-def _read(source: Path, notify: Callable[[str], None]) -> image_io.Photo:
+def _read(
+    source: Path, notify: Callable[[str], None], unsaid: Sequence[str] = ()
+) -> image_io.Photo:
     """Reads a photograph that is large enough, and says what there is to say of its file."""
     photo = image_io.read_photo(source)
     for note in photo.notes:
-        notify(f"d2f: note: {source}: {note}")
+        if note not in unsaid:
+            notify(f"d2f: note: {source}: {note}")
     with files.naming(source):
         develop.check_size(photo)
     return photo

@@ -47,6 +47,15 @@ def test_a_stopped_folder_says_how_far_it_came(tmp_path, monkeypatch, capsys):
     assert "1 of 4 photographs done before; --skip goes on" in said
 
 
+def test_a_terminal_is_told_why_the_first_picture_takes(tmp_path, d2f, monkeypatch, capsys):
+    save_picture(tmp_path / "a.png")
+    for terminal in (True, False):
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("FORCE_COLOR", "1" if terminal else "")
+        assert batch.run([str(tmp_path / "a.png")], Settings()) == 0
+        assert ("code is compiled" in capsys.readouterr().err) == terminal
+
+
 def test_equal_names_in_two_subfolders_are_both_developed(tmp_path, d2f, monkeypatch):
     for place in ("in/spring", "in/summer"):
         (tmp_path / place).mkdir(parents=True)

@@ -249,6 +249,22 @@ def test_distances_need_a_unit(phone, lens, capsys):
     assert "focus 0.5m: the map has no unit" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_the_sharp_original_under_a_named_map_is_said(phone, lens, capsys):
+    np.save("m.npy", ramp().astype(np.float32))
+    assert cli.main(["bokeh", "gdepth.jpg", "--disparity", "m.npy"]) == 0
+    used = "the sharp original inside used (--no-own-depth takes the picture itself)"
+    assert used in capsys.readouterr().err
+
+
+def test_only_pictures_lose_a_gain_map(phone, lens, capsys):
+    gain = '<rdf:Description xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"/>'
+    (phone / "gain.jpg").write_bytes(GOOD["apple"] + gain.encode())
+    assert cli.main(["bokeh", "gain.jpg"]) == 0
+    assert "gain map" in capsys.readouterr().err
+    assert cli.main(["depth", "gain.jpg"]) == 0
+    assert "gain map" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", ["png", "npz"])
 def test_the_map_is_written_and_read_again(phone, lens, capsys, suffix):
     assert cli.main(["depth", "apple.jpg", "--output", f"m.{suffix}"]) == 0
