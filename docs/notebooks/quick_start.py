@@ -48,7 +48,7 @@ show(photograph=otter, defocus_map=out.defocus, bokeh=out.bokeh)
 # %%
 image = image_io.read_photo("docs/samples/motorcycle.jpg").image[::2, ::2]
 disparity = depth_io.read_disparity("docs/samples/motorcycle_disparity.png")[::2, ::2]
-engine = focus.at_pixel(disparity, 150, 170)
+engine = focus.at_pixel(disparity, 187, 165)
 bokeh = render.lens_blur(image, disparity, focus=engine, blur=15.0)
 show(photograph=image, disparity=disparity, focus_on_the_engine=bokeh)
 
