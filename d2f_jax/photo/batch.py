@@ -83,8 +83,8 @@ def run(
     finished, failed = 0, 0
     said = _InOrder(console.print, [source for source, _ in pairs])
     alone = pairs and not several  # a status is seen in a terminal only
-    doing = f"developing {escape(sources[0].name)}; the first time, code is compiled, which takes"
-    status = console.status(f"{doing} up to a minute") if alone else nullcontext()
+    doing = f"developing {escape(sources[0].name)} (the first time a minute: code is compiled)"
+    status = console.status(doing) if alone else nullcontext()
     with bar, status:
         for index in bar.track(order, description="photographs"):
             source, target = pairs[index]
