@@ -85,6 +85,11 @@ def check(config: TrainConfig) -> None:
       ValueError: naming the option.
     """
     check_counts(config, "steps", "save_every", "log_every", "keep")
+    if (times := config.optimizer.accumulate) < 1 or config.steps % times:
+        raise ValueError(
+            f"--optimizer.accumulate {times}: give 1 or more that divides the {config.steps} "
+            "steps, or the last of them would change nothing"
+        )
     if not 0 <= config.optimizer.warmup <= 1:
         raise ValueError(
             f"--optimizer.warmup {config.optimizer.warmup}: give a share of the run, from 0 to 1"

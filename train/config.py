@@ -77,7 +77,7 @@ class OptimizerConfig:
       rate: Peak learning rate.
       warmup: Share of the run over which the rate rises.
       clip: Largest global norm of a gradient.
-      accumulate: Steps whose gradients are averaged before one update.
+      accumulate: Steps whose gradients are averaged before one update; divides the steps.
       average: Decay of the running average of the parameters that is validated and exported; 0
         takes the parameters themselves.
       trainable: Beginnings of the paths of the parameters that are trained, such as

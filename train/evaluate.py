@@ -1,4 +1,4 @@
-"""Scores weights on a data set: `python -m train.evaluate WEIGHTS --data FOLDER --split val294`.
+"""Scores weights or a run on a data set: `python -m train.evaluate WEIGHTS --data FOLDER`.
 
 Without `--data` the pairs are synthetic ones that no training preset uses, blurred as far as the
 kernels of the weights reach.
@@ -24,7 +24,7 @@ class EvaluateConfig:
     """What is scored on what.
 
     Attributes:
-      weights: Weights file, as `d2f_jax.pipeline.load` reads it.
+      weights: Weights file, as `d2f_jax.pipeline.load` reads it, or folder of a run.
       data: Folder of pairs in any known layout, or of a prepared EBB!; synthetic pairs when left
         out.
       split: Which pairs to take: a part of the folder's layout (train, validation, test), those of
@@ -54,10 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
         from rich.console import Console
         from rich.progress import track
 
-        from d2f_jax import pipeline
         from d2f_jax.training import evaluation
+        from train import export
 
-        model = pipeline.load(config.weights)
+        if config.data is None and config.split != "auto":
+            raise ValueError(f"--split {config.split}: a part of what? Name its folder with --data")
+        model = export.load(config.weights)
         # As large as the model's kernels reach at full size, of which it renders half.
         names, source = open_source(config, radius=2.0 * (model.config.sizes[-1] // 2))
         distance = evaluation.lpips_distance(config.lpips) if config.lpips else None
@@ -127,6 +129,9 @@ def open_source(config: EvaluateConfig, *, radius: float = 68.0) -> tuple[list[s
 
     if config.data is None:
         count = 64 if config.limit is None else config.limit
+        height, width = config.size
+        made = files.counted(count, "synthetic pair")
+        print(f"no --data: {made} of {height}x{width} that no preset trains on", file=sys.stderr)
         samples = synthetic.SyntheticConfig(
             size=config.size, radius=(min(8.0, radius / 8), radius), full_radius=radius
         )

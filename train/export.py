@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
+from d2f_jax import pipeline
 from d2f_jax.models import weights
 from d2f_jax.training import checkpoints
 from train import commands, state
@@ -62,6 +63,21 @@ def read_run(
         saved.close()
     params = content["params"] if content["average"] is None else content["average"]
     return Trained(model_from_json(record["config"]), params, content["stats"], step, record)
+
+
+def load(path: Path | None) -> pipeline.D2F:
+    """Loads a weights file as `pipeline.load`, or the best checkpoint of a run, also of a variant.
+
+    Raises:
+      ValueError: as `pipeline.load` and `read_run`.
+    """
+    if path is not None and not path.exists():
+        raise ValueError(f"{path}: no such weights file, nor folder of a run")
+    if path is None or not path.is_dir():
+        return pipeline.load(path)
+    run = read_run(path)
+    params = state.join_variables(run.params, run.stats)
+    return pipeline.D2F(state.build_model(run.model), params, origin(run))
 
 
 def export(

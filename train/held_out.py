@@ -36,7 +36,7 @@ from d2f_jax.models import imagination, resize
 from d2f_jax.photo import develop
 from d2f_jax.training import metrics
 from d2f_jax.training.data import composites, layouts, photos, synthetic
-from train import commands, distance, export, state
+from train import commands, distance, export
 
 PAIRS_START = 3_000_000
 """First composite that only this evaluation uses."""
@@ -76,21 +76,6 @@ class Arguments:
     people: Path | None = None
     outlines: Path = Path("docs/weights_people.tsv")
     pairs: int = 96
-
-
-def load(weights: Path | None) -> pipeline.D2F:
-    """Loads a weights file as `pipeline.load`, or the best checkpoint of a run, also of a variant.
-
-    Raises:
-      ValueError: as `pipeline.load` and `export.read_run`.
-    """
-    if weights is not None and not weights.exists():
-        raise ValueError(f"{weights}: no such weights file, nor folder of a run")
-    if weights is None or not weights.is_dir():
-        return pipeline.load(weights)
-    run = export.read_run(weights)
-    params = state.join_variables(run.params, run.stats)
-    return pipeline.D2F(state.build_model(run.model), params, export.origin(run))
 
 
 def of_few_sizes(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "p q 3"]:
@@ -297,9 +282,9 @@ def main() -> None:
     """The command."""
     with commands.user_errors():
         arguments = commands.parse(Arguments, description=__doc__)
-        models = {"weights": load(arguments.weights)}
+        models = {"weights": export.load(arguments.weights)}
         if arguments.beside is not None:
-            models["beside"] = load(arguments.beside)
+            models["beside"] = export.load(arguments.beside)
         judged = {name: judge(arguments, model) for name, model in models.items()}
         material = composites.find_material(arguments.folder, held_out=True)
         paths = [subject.photo for subject in material.subjects] + list(material.scenes)

@@ -19,7 +19,7 @@ import tyro
 
 from d2f_jax import pipeline
 from d2f_jax.models import architectures, defocus, weights
-from train import commands, held_out
+from train import commands, export
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def join(arguments: Arguments) -> None:
     """
     if len(arguments.parts) < 2:
         raise ValueError("give two or more weights to join")
-    models = [held_out.load(part) for part in arguments.parts]
+    models = [export.load(part) for part in arguments.parts]
     first = models[0]
     name, encoder = architecture(first, arguments.parts[0]), _encoder(first)
     decoders, sources, licences = [], [], []

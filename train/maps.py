@@ -32,7 +32,7 @@ from d2f_jax.models import architectures, weights
 from d2f_jax.models.networks.refinenet import RefineNet
 from d2f_jax.training import losses
 from d2f_jax.training.data import composites, layouts, maps
-from train import commands, held_out, join, stage1, state
+from train import commands, export, join, stage1, state
 
 SHAPES = ((192, 256), (192, 256), (160, 256), (256, 192))
 """Sizes of the pictures of one shard after the other [px]."""
@@ -96,7 +96,7 @@ def run(arguments: Arguments) -> Path:
     commands.check_counts(arguments, "shards", "steps", "save_every", "batch_size")
     if arguments.batch_size > SHARD:
         raise ValueError(f"--batch-size {arguments.batch_size}: give {SHARD} or less")
-    model = held_out.load(arguments.start)
+    model = export.load(arguments.start)
     name = join.architecture(model, arguments.start)
     folder = arguments.workdir / f"features-{_known_by(model.params.defocus)}"
     make_features(model.config, model.params.defocus, arguments, folder)

@@ -43,6 +43,14 @@ def beginning(workdir: Path, stage: str) -> str:
     return f"{workdir}: {stage}, reading its data"
 
 
+def taken(stage1: Path, step: int, model: ModelConfig, preset: ModelConfig) -> str:
+    """Which stage 1 is taken, and that its model is trained on where the preset has another."""
+    line = f"{stage1}: its best checkpoint, step {step}, is taken as stage 1"
+    if model == preset:
+        return line
+    return f"{line}; its model ({model.architecture}) replaces the preset's ({preset.architecture})"
+
+
 def checkpoint(workdir: Path, step: int, *, best: bool) -> str:
     """Where a checkpoint lies."""
     return f"checkpoint saved: {workdir / 'checkpoints' / str(step)}" + best * ", the best so far"
@@ -68,10 +76,11 @@ def closing(
       preset: What the settings were made from; None for a run that no command can follow up, such
         as a row of an experiment.
     """
+    used = "is what is exported" + (stage == "stage1") * " and what stage 2 starts from"
     lines = [
         f"{workdir}: done, {config.steps} steps; validation {validated['val_psnr']:.2f} dB, SSIM "
         f"{validated['val_ssim']:.4f} (the input has {validated['val_psnr_input']:.2f} dB)"
-        + (f"; step {best} was better and is what is exported" if best != config.steps else ""),
+        + (f"; step {best} was better and {used}" if best != config.steps else ""),
         _command("curves", "plot", workdir),
     ]
     if config.model == ModelConfig(architecture=config.model.architecture):  # others have no name

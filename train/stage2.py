@@ -9,6 +9,7 @@ with those of the sharp picture pasted in by a binary mask (Eq. 19).
 import dataclasses
 import functools
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ from d2f_jax import pipeline
 from d2f_jax.models import architectures, fusion, resize
 from d2f_jax.render import kernels
 from d2f_jax.training import losses
-from train import commands, devices, export, features, loop, state
+from train import commands, devices, export, features, loop, messages, state
 from train.config import STAGE2, TrainConfig
 from train.stage1 import clip_inward
 
@@ -62,6 +63,9 @@ def run(
       ValueError: if `stage1` holds no run of stage 1, and as `loop.train`.
     """
     trained = export.read_run(stage1, stage="stage1")
+    if jax.process_index() == 0:
+        line = messages.taken(Path(stage1), trained.step, trained.model, config.model)
+        print(line, file=sys.stderr)
     config = dataclasses.replace(config, model=trained.model)
     return loop.train(make_stage(config, trained), config, workdir)
 

@@ -106,10 +106,10 @@ def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(tree: Mapping[str, Any], like: Mapping[str, Any], what: str) -> None:
-    """Refuses a tree whose arrays are not exactly those of `like`, and lists every difference.
+    """Refuses a tree whose arrays are not exactly those of `like`.
 
     Raises:
-      ValueError: naming missing, unexpected and mis-shaped arrays.
+      ValueError: naming missing, unexpected and mis-shaped arrays, the first 3 of many.
     """
     have = {name: np.shape(x) for name, x in flatten(tree).items()}
     want = {name: np.shape(x) for name, x in flatten(like).items()}
@@ -133,8 +133,8 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def refuse(problems: Sequence[str], what: str) -> None:
-    """Raises one ValueError that lists the problems (the first 20 of many); none, no error."""
+    """Raises one ValueError that lists the problems (the first 3 of many); none, no error."""
     if problems:
-        shown = "; ".join(problems[:20])
-        rest = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
+        shown = "; ".join(problems[:3])
+        rest = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(f"{what}: {len(problems)} arrays do not fit: {shown}{rest}")

@@ -50,3 +50,5 @@ def test_check_lists_every_difference():
     ):
         assert part in str(caught.value)
     weights.check(TREE, TREE, "file")
+    with pytest.raises(ValueError, match=r"^x: 5 arrays do not fit: a; b; c; and 2 more$"):
+        weights.refuse("abcde", "x")

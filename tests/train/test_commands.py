@@ -7,6 +7,7 @@ import pytest
 
 from train import ablate, commands, evaluate, export, maps, plot, stage1, stage2
 
+SMOKE = ("smoke", "--workdir", "w")
 MAPS = ("material", "--layouts", "t.tsv", "--start", "s", "--workdir", "w")
 
 
@@ -16,6 +17,8 @@ MAPS = ("material", "--layouts", "t.tsv", "--start", "s", "--workdir", "w")
         (stage1.main, ["smoke", "--workdir", "w", "--steps", "ten"], "--steps ten: give a whole"),
         (stage1.main, ["smoke", "--workdir", "w", "--steps", "0"], "--steps 0: give 1 or more"),
         (stage1.main, ["smoke", "--workdir", "w", "--save-every", "0"], "--save-every 0: give 1"),
+        (stage1.main, [*SMOKE, "--optimizer.accumulate", "7"], "accumulate 7: give 1 or more that"),
+        (stage1.main, [*SMOKE, "--optimizer.accumulate", "0"], "accumulate 0: give 1 or more that"),
         (stage1.main, ["smoke", "--workdir", "w", "--vgg", "v.pth"], "--vgg v.pth: the percep"),
         (stage1.main, ["smoke", "--workdir", "w", "--backbone", "b.pth"], "--backbone b.pth: no s"),
         (stage1.main, ["smoke", "--workdir", "w", "--stpes", "3"], "did you mean --steps?"),
@@ -31,6 +34,8 @@ MAPS = ("material", "--layouts", "t.tsv", "--start", "s", "--workdir", "w")
         (maps.main, [*MAPS, "--shards", "0"], "--shards 0: give 1 or more"),
         (export.main, [], "Missing from python -m train.x"),
         (plot.main, ["none"], "none: no such folder"),
+        (evaluate.main, ["w", "--split", "val294"], "--split val294: a part of what? Name its"),
+        (evaluate.main, ["w"], "w: no such weights file, nor folder of a run"),
         (evaluate.main, ["--split", "foo"], "--split foo: give one of auto, all, train"),
     ],
 )

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2f_jax import pipeline
 from d2f_jax.training.data import ebb, synthetic
-from train import evaluate
+from tests.train.test_export import CONFIG, save_run
+from train import evaluate, export
 
 
 def sharp(image):
@@ -101,7 +101,7 @@ def test_synthetic_pairs_are_held_out(tmp_path):
 def test_synthetic_pairs_are_blurred_as_far_as_the_kernels_reach(tmp_path, monkeypatch):
     seen = []
     model = SimpleNamespace(config=SimpleNamespace(sizes=(1, 9, 17)))
-    monkeypatch.setattr(pipeline, "load", lambda path: model)
+    monkeypatch.setattr(export, "load", lambda path: model)
     monkeypatch.setattr(
         evaluate, "evaluate", lambda model, names, source, **_: seen.append(source) or SCORED
     )
@@ -115,7 +115,7 @@ SCORED = SimpleNamespace(table=lambda: "")
 
 def test_the_command_writes_scores(tmp_path, monkeypatch, capsys):
     ebb_like(tmp_path / "data", (1, 2))
-    monkeypatch.setattr(pipeline, "load", lambda path: Sharp())
+    monkeypatch.setattr(export, "load", lambda path: Sharp())
     arguments = ["w.safetensors", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
     assert evaluate.main(arguments) == 0
     assert "| **gaussian** |" in capsys.readouterr().out
@@ -123,12 +123,20 @@ def test_the_command_writes_scores(tmp_path, monkeypatch, capsys):
     assert list(content["pictures"]) == ["1", "2"]
 
 
+def test_a_run_is_scored_and_what_on_is_said(tmp_path, capsys):
+    save_run(tmp_path / "run", CONFIG)
+    assert evaluate.main([str(tmp_path / "run"), "--limit", "1", "--size", "80", "96"]) == 0
+    said = capsys.readouterr()
+    assert "1 picture; mean" in said.out
+    assert said.err == "no --data: 1 synthetic pair of 80x96 that no preset trains on\n"
+
+
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     assert evaluate.main([str(tmp_path / "no.safetensors"), "--limit", "1"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    monkeypatch.setattr(pipeline, "load", lambda path: Sharp())
+    monkeypatch.setattr(export, "load", lambda path: Sharp())
     assert evaluate.main(["w", "--data", str(tmp_path)]) == 2
     assert "no pairs in any known layout" in capsys.readouterr().err
     ebb_like(tmp_path, (1,))

@@ -53,6 +53,14 @@ def test_exported_weights_are_loaded_by_the_pipeline(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_run_is_loaded_like_its_exported_weights(tmp_path):
+    save_run(tmp_path / "run", CONFIG)
+    model = export.load(tmp_path / "run")
+    assert model.config == architectures.ARCHITECTURES["d2f-smoke"]
+    picture = np.random.default_rng(0).uniform(0, 1, (64, 64, 3)).astype(np.float32)
+    assert model(jnp.asarray(picture), blur=0.3).bokeh.shape == (64, 64, 3)
+
+
 def test_a_variant_cannot_be_exported(tmp_path):
     model = dataclasses.replace(CONFIG.model, radiance="grey")
     save_run(tmp_path / "run", dataclasses.replace(CONFIG, model=model))

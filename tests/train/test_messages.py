@@ -61,6 +61,15 @@ def test_the_start_says_what_runs_and_what_it_goes_on_from():
     )
 
 
+def test_stage_2_says_which_stage_1_it_takes():
+    smoke, small = STAGE1["smoke"].model, STAGE2["small"].model
+    taken = "runs/first: its best checkpoint, step 200, is taken as stage 1"
+    assert messages.taken(Path("runs/first"), 200, smoke, smoke) == taken
+    assert messages.taken(Path("runs/first"), 200, smoke, small) == (
+        f"{taken}; its model (d2f-smoke) replaces the preset's (d2f-small)"
+    )
+
+
 def test_checkpoints_are_named():
     assert messages.checkpoint(Path("run"), 7, best=False) == "checkpoint saved: run/checkpoints/7"
     assert messages.checkpoint(Path("run"), 7, best=True).endswith("/7, the best so far")
@@ -73,7 +82,10 @@ def test_the_end_names_commands_that_can_be_pasted():
     )
     best = {"best": 200, "preset": "smoke"}
     first, *_ = messages.closing(Path("runs/first"), "stage1", STAGE1["smoke"], SCORES, **best)
-    assert first == f"{score}; step 200 was better and is what is exported"
+    used = "is what is exported and what stage 2 starts from"
+    assert first == f"{score}; step 200 was better and {used}"
+    first, *_ = messages.closing(Path("runs/first"), "stage2", STAGE2["small"], SCORES, **best)
+    assert first.endswith("; step 200 was better and is what is exported")
     weights = Path("runs/first/weights.safetensors")
     assert read["train.plot"].run == Path("runs/first")
     assert (read["train.export"].workdir, read["train.export"].out) == (Path("runs/first"), weights)

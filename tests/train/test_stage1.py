@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from d2f_jax import pipeline
 from d2f_jax.render import kernels
@@ -11,7 +12,7 @@ from d2f_jax.training.losses import LossWeights
 from tests import tolerances
 from tests.conftest import quick_key
 from train import features, loop, stage1, stage2, state
-from train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from train.config import STAGE1, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from train.export import Trained
 
 CONFIG = TrainConfig(
@@ -62,6 +63,12 @@ def test_a_frozen_encoder_needs_weights():
     frozen = OptimizerConfig(trainable=("defocus/decoder",))
     with pytest.raises(ValueError, match="give them with --backbone"):
         stage1.make_stage(dataclasses.replace(CONFIG, optimizer=frozen))
+
+
+def test_a_backbone_of_another_kind_is_named_with_what_was_expected(tmp_path):
+    torch.save({"x": torch.zeros(1)}, tmp_path / "b.pth")
+    with pytest.raises(ValueError, match=r"b.pth, read as the state dict of efficientnet-lite2-py"):
+        stage1.make_stage(dataclasses.replace(STAGE1["default"], backbone=tmp_path / "b.pth"))
 
 
 def test_gradients_outside_the_range_lead_back_inside():
