@@ -77,10 +77,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="subjects, mattes, scenes")
     parser.add_argument("--count", type=int, default=100, help="composites of each kind")
     parser.add_argument("--weights", type=Path, help="instead of those of the package")
-    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--output", type=words.file_to_write, help="JSON file for the results")
     arguments = parser.parse_args()
-    d2f = pipeline.load(arguments.weights)
     try:
+        d2f = pipeline.load(arguments.weights)
         material = composites.find_material(arguments.folder, held_out=True)
     except ValueError as error:
         parser.error(str(error))

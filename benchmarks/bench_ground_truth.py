@@ -15,7 +15,8 @@ Scores are taken on sRGB values clipped to [0, 1], as means over the images of t
 - seconds: of a second call, in which nothing is compiled, on this machine; of `--checkout` methods
   those of the whole command, which starts anew for each picture.
 
-`--checkout bokehme=DIR` (also mpib, drbokeh) adds the published code of another method.
+`--method FILE.py:FUNCTION` adds a function of your own, `--checkout bokehme=DIR` (also mpib,
+drbokeh) the published code of another method.
 """
 
 import functools
@@ -35,7 +36,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.metrics import structural_similarity
 
-from benchmarks import checkouts, peers, words
+from benchmarks import checkouts, method_file, peers, words
 from d2f_jax import color, files, render
 from d2f_jax.models import resize
 from d2f_jax.render import highlights
@@ -75,6 +76,13 @@ def read_suite(folder: Path) -> Iterator[Sample]:
                 entry["focus"],
                 entry["K"],
             )
+
+
+def other_openings(folder: Path) -> list[str]:
+    """The openings of a suite that are not round, as its scenes tell them."""
+    metas = [json.loads(path.read_text()) for path in folder.glob("*/meta.json")]
+    shapes = {entry.get("aperture_shape", "circle") for m in metas for entry in m["samples"]}
+    return sorted(shapes - {"circle"})
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -242,9 +250,18 @@ def main() -> None:
     """Runs the comparison."""
     parser = words.Parser(description="Compares lens blur with ray-traced photographs.")
     parser.add_argument("suite", type=Path, nargs="?", default=SUITE, help="folder of scenes")
-    parser.add_argument("--output", type=Path, help="JSON file for the results")
-    parser.add_argument("--sheets", type=Path, help="folder for contact sheets with error maps")
+    parser.add_argument("--output", type=words.file_to_write, help="JSON file for the results")
+    parser.add_argument(
+        "--sheets", type=words.folder_to_fill, help="folder for contact sheets with error maps"
+    )
     parser.add_argument("--only", default="", help="methods whose name contains this")
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="FILE.py:FUNCTION",
+        help="your own: takes a Sample, returns sRGB in [0, 1]",
+    )
     parser.add_argument(
         "--checkout",
         action="append",
@@ -258,17 +275,14 @@ def main() -> None:
         parser.error(f"{arguments.suite} holds no scenes (folders with a meta.json)")
     methods = {name: method for name, method in METHODS.items() if arguments.only in name}
     try:
+        own = {text: method_file.read(text) for text in arguments.method}
         found = [checkouts.parse(text) for text in arguments.checkout]
         if len({checkout for checkout, _ in found}) < len(found):
             raise ValueError("--checkout: one folder for each method")
     except ValueError as error:
         parser.error(str(error))
-    if arguments.output and not arguments.output.parent.is_dir():
-        parser.error(f"{arguments.output}: no such folder")
-    if arguments.output and arguments.output.is_dir():
-        parser.error(f"{arguments.output}: a folder, not a file")
     others = other_methods(found, arguments.checkout_python)
-    methods |= others
+    methods = own | methods | others  # what may be wrong with the user's shows at once
     none_left = f"no method is left; there are {', '.join(METHODS)}"
     if not methods:
         parser.error(none_left)
@@ -277,6 +291,12 @@ def main() -> None:
         f"{arguments.suite}: {len(methods)} methods, each compiled at the first pictures",
         flush=True,
     )
+    if shapes := other_openings(arguments.suite):
+        print(
+            f"{arguments.suite}: traced with {'; '.join(shapes)}; our methods render a round "
+            "opening, and lose by that",
+            file=sys.stderr,
+        )
     rows: list[dict] = []
     for sample in read_suite(arguments.suite):
         results = {}
@@ -286,6 +306,8 @@ def main() -> None:
                     method(sample)
                 start = time.perf_counter()
                 results[name] = method(sample)
+            except method_file.MethodError as error:
+                parser.error(str(error))
             except checkouts.Skipped as reason:
                 print(f"{name}: left out, {reason}", file=sys.stderr)
                 rows = [row for row in rows if row["method"] != name]
@@ -300,7 +322,9 @@ def main() -> None:
         if arguments.sheets:
             arguments.sheets.mkdir(parents=True, exist_ok=True)
             parts = ("lens_blur", "multiplane", "its own code")
-            shown = {k: v for k, v in results.items() if any(part in k for part in parts)}
+            shown = {
+                k: v for k, v in results.items() if k in own or any(part in k for part in parts)
+            }
             sheet = contact_row(sample.name, shown, sample)
             picture = Image.fromarray((255 * sheet + 0.5).astype(np.uint8))
             picture.save(arguments.sheets / f"{sample.name.replace('/', '_')}.png")

@@ -232,11 +232,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--rounds", type=int, help="timed rounds (default 9, quick 3)")
     options.add_argument(
         "--official",
-        type=Path,
+        type=words.official,
         metavar="PATH",
         help="also time this checkout of the authors' repository",
     )
-    options.add_argument("--results", type=Path, metavar="DIR", help="folder for the results")
+    options.add_argument(
+        "--results", type=words.folder_to_fill, metavar="DIR", help="folder for the results"
+    )
     return options
 
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -13,6 +14,34 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def file_to_write(text: str) -> Path:
+    """A file in a folder that is there."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: a folder, not a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: no such folder")
+    return path
+
+
+def folder_to_fill(text: str) -> Path:
+    """A folder that is there or can be made."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: a file, not a folder")
+    return path
+
+
+def official(text: str) -> Path:
+    """A checkout of the authors' repository."""
+    path = Path(text)
+    if not (path / "models" / "bokeh_net.py").is_file():
+        raise argparse.ArgumentTypeError(
+            f"{path}: no checkout of the authors' repository (models/bokeh_net.py is missing)"
+        )
+    return path
 
 
 @contextlib.contextmanager

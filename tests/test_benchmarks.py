@@ -16,7 +16,6 @@ from benchmarks import (
     common,
     gallery,
     inputs,
-    official,
     peers,
     report,
     torch_baseline,
@@ -193,10 +192,13 @@ def test_measure_times_what_differs_by_design():
     [
         ([], "python -m benchmarks.bench_cli"),
         (["--quick", "--rounds", "2"], "python -m benchmarks.bench_cli --quick --rounds 2"),
-        (["--official", "here"], "python -m benchmarks.bench_cli --official PATH"),
+        (["--official", "CHECKOUT"], "python -m benchmarks.bench_cli --official PATH"),
     ],
 )
 def test_results_name_the_command_as_run(tmp_path, words, command):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/bokeh_net.py").touch()
+    words = [word.replace("CHECKOUT", str(tmp_path)) for word in words]
     options = common.parser(None).parse_args([*words, "--results", str(tmp_path)])
     path = common.save("cli", options, [])
     assert json.loads(path.read_text())["command"] == command
@@ -275,9 +277,8 @@ def test_report_replaces_only_between_the_markers():
         report.replaced("nothing here", "new")
 
 
-@pytest.mark.parametrize("path", report.DOCUMENTS, ids=lambda path: path.name)
-def test_documents_hold_the_tables_of_the_committed_results(path):
-    document = path.read_text(encoding="utf-8")
+def test_the_document_holds_the_tables_of_the_committed_results():
+    document = report.DOCUMENT.read_text(encoding="utf-8")
     assert report.replaced(document, report.tables(report.load(report.RESULTS))) == document
 
 
@@ -288,9 +289,27 @@ def test_durations(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no checkout of the authors' repository"):
-        official.load(tmp_path, {})
+def test_wrong_files_and_folders_are_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    file, missing = str(tmp_path / "file"), str(tmp_path / "nowhere")
+
+    def unasked(options):
+        raise AssertionError
+
+    for main, given, line in (
+        (common.run, ["--official", missing], "no checkout of the authors' repository"),
+        (common.run, ["--results", file], "a file, not a folder"),
+        (bench_ground_truth.main, ["--sheets", file], "a file, not a folder"),
+        (bench_focus.main, [missing, "--output", f"{missing}/x.json"], "x.json: no such folder"),
+        (bench_focus.main, [missing, "--weights", missing], "nowhere: no such weights file"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["bench", *given])
+        with pytest.raises(SystemExit) as refused:
+            main(unasked, None) if main is common.run else main()
+        assert refused.value.code == 2
+        said = capsys.readouterr().err
+        assert line in said
+        assert said.count("\n") == 1
 
 
 def test_relief_stays_within_its_bounds_and_on_the_subject():

@@ -1,5 +1,7 @@
-"""Other methods by their own code: stand-ins with the command lines of the real ones."""
+"""Other methods: stand-ins with the command lines of published ones, and a user's own function."""
 
+import json
+import re
 import sys
 
 import numpy as np
@@ -202,3 +204,84 @@ def test_the_table_has_a_row_for_it_or_the_reason(tmp_path, monkeypatch, capsys)
         said = capsys.readouterr().err
         assert said.endswith(f"{line}\n")
         assert "usage:" not in said
+
+
+@pytest.fixture
+def small_suite(tmp_path):
+    """A scene of 48x64 with one photograph, traced through six blades."""
+    sample = next(iter(bench_ground_truth.read_suite(bench_ground_truth.SUITE)))
+    folder = tmp_path / "suite/scene"
+    folder.mkdir(parents=True)
+    for name, picture in (("all_in_focus", sample.image), ("bokeh_0", sample.bokeh)):
+        Image.fromarray(np.uint8(255 * picture[::8, ::8] + 0.5)).save(folder / f"{name}.png")
+    np.savez(folder / "all_in_focus_linear.npz", rgb=sample.radiance[::8, ::8])
+    np.savez(folder / "disparity.npz", disparity=sample.disparity[::8, ::8])
+    entry = {"index": 0, "image": "bokeh_0.png", "focus": sample.focus, "K": sample.blur / 8}
+    entry["aperture_shape"] = "6 straight blades, rotation 0 degrees"
+    (folder / "meta.json").write_text(json.dumps({"samples": [entry]}))
+    return folder.parent
+
+
+@pytest.fixture
+def score(small_suite, monkeypatch, capsys):
+    """Runs the benchmark with further words; gives its code and what it said."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["bench", str(small_suite), "--only", "no blur", *words])
+        code = 0
+        try:
+            bench_ground_truth.main()
+        except SystemExit as left:
+            code = left.code
+        return code, capsys.readouterr()
+
+    return run
+
+
+def test_the_method_of_the_page_has_a_row(score, tmp_path):
+    page = (bench_ground_truth.SUITE / "README.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "mine.py").write_text(block)
+    name = f"{tmp_path}/mine.py:blurred"
+    code, said = score("--method", name, "--sheets", str(tmp_path / "sheets"))
+    assert code == 0
+    own, unblurred = (line.split("|")[1:3] for line in said.out.splitlines()[-2:])
+    assert (own[0].strip(), unblurred[0].strip()) == (name, "8 bit: no blur")
+    assert float(own[1]) > float(unblurred[1]) + 3
+    with Image.open(tmp_path / "sheets/scene_0.png") as sheet:
+        assert sheet.width == 3 * 64
+
+
+def test_another_opening_than_ours_is_said(score):
+    code, said = score()
+    assert code == 0
+    assert said.err.endswith(
+        "traced with 6 straight blades, rotation 0 degrees; our methods render a round opening, "
+        "and lose by that\n"
+    )
+
+
+def test_a_method_that_does_not_work_is_one_line_and_code_2(score, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def failing(sample): raise RuntimeError('two\\nlines')\n"
+        "def narrow(sample): return sample.image[:, 1:]\n"
+        "def empty(sample): return np.full_like(sample.image, np.nan)\n"
+        "def bytes_(sample): return np.uint8(255 * sample.image)\n"
+    )
+    (tmp_path / "torn.py").write_text("def (:\n")
+    mine = f"{tmp_path}/mine.py"
+    for method, line in (
+        ("mine.py", "mine.py: write FILE.py:FUNCTION"),
+        (f"{tmp_path}/none.py:f", "none.py: no such file"),
+        (f"{tmp_path}/torn.py:f", "torn.py: cannot be imported: SyntaxError: invalid syntax"),
+        (f"{mine}:f", "mine.py: has no function f"),
+        (f"{mine}:failing", "mine.py:failing at scene/0: RuntimeError: two lines"),
+        (f"{mine}:narrow", "at scene/0: gave shape (48, 63, 3), not (48, 64, 3)"),
+        (f"{mine}:empty", "at scene/0: gave values that are not finite"),
+        (f"{mine}:bytes_", "at scene/0: gave values from 0 to 25"),
+    ):
+        code, said = score("--method", method)
+        assert code == 2
+        assert line in said.err.splitlines()[-1]
+        assert "Traceback" not in said.err
