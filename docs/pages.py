@@ -68,10 +68,13 @@ def _notebook(script: Path) -> tuple[str, dict[str, bytes]]:
         warnings.simplefilter("ignore")
         from nbconvert import MarkdownExporter
         from nbconvert.preprocessors import ExecutePreprocessor
+        from traitlets.config import Config
 
         notebook = jupytext.read(script)
         if _command != "serve":
-            ExecutePreprocessor(timeout=600).preprocess(notebook, {"metadata": {"path": ROOT}})
+            config = Config(KernelManager={"transport": "ipc"})  # it warns of TCP
+            executor = ExecutePreprocessor(timeout=600, config=config)
+            executor.preprocess(notebook, {"metadata": {"path": ROOT}})
         outputs = {"output_files_dir": ".", "unique_key": script.stem}
         text, resources = MarkdownExporter().from_notebook_node(notebook, resources=outputs)
     names = {name: posixpath.basename(name) for name in resources["outputs"]}

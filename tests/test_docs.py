@@ -16,7 +16,9 @@ from PIL import Image
 from d2f_jax import cli
 
 ROOT = Path(__file__).parents[1]
-DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCS = sorted(
+    path for pattern in ("*.md", "docs/*.md", "benchmarks/**/*.md") for path in ROOT.glob(pattern)
+)
 NAME = re.compile(r"`((?:d2f_jax|train|benchmarks)(?:\.\w+)+)")
 
 
@@ -79,7 +81,7 @@ def test_every_python_block_runs_as_printed(block, tmp_path):
 COMMANDS = sorted(
     {
         line.split(" #")[0].strip()
-        for path in [*DOCS, *ROOT.glob("benchmarks/*.md")]
+        for path in DOCS
         for kind, block in re.findall(
             r"^```(\w*)\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S
         )
@@ -149,3 +151,11 @@ def test_every_file_is_in_the_architecture():
     for path in [*(ROOT / "d2f_jax").glob("*.py"), *rooms]:
         if not path.name.startswith("__"):
             assert path.name in text, f"docs/architecture.md does not mention {path.name}"
+
+
+def test_every_file_that_the_architecture_names_exists():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    folders = ("d2f_jax", "train", "benchmarks", "docs", "tests")
+    there = [f"/{path.relative_to(ROOT)}" for f in folders for path in (ROOT / f).rglob("*.py")]
+    for name in set(re.findall(r"[\w/]+\.py\b", text)):
+        assert any(path.endswith(f"/{name}") for path in there), name
