@@ -267,13 +267,16 @@ class D2F:
 
         Raises:
           ValueError: for a picture that is no float RGB array or under 64 pixels, for values that
-            are not finite, for a negative blur, or for kernels larger than the picture.
+            are not finite, for a focus that the network's map cannot have, for a negative blur, or
+            for kernels larger than the picture.
         """
         image = arrays.checked(image)
         if disparity is not None:
             disparity = arrays.checked_map(disparity, "disparity", image)
         if focus is not None and not np.isfinite(focus):
             raise ValueError(f"focus must be a finite number, got {focus}")
+        if focus is not None and disparity is None and not 0 <= focus <= 1:
+            raise ValueError(f"focus is a value of the network's map, from 0 to 1, got {focus:g}")
         *batch, height, width, _ = image.shape
         most = largest_blur(self.config, height, width)
         if blur > most:

@@ -165,6 +165,12 @@ def test_refocus_moves_the_sharp_plane(tiny):
     assert float(moved.defocus[10, 20]) < 1e-6
 
 
+@pytest.mark.parametrize("focus", [7.0, 1.05, -0.1])
+def test_a_focus_that_the_networks_map_cannot_have_is_refused(tiny, focus):
+    with pytest.raises(ValueError, match="a value of the network's map, from 0 to 1, got"):
+        tiny(picture(), focus=focus)
+
+
 def test_disparity_takes_the_place_of_the_network(tiny):
     image, disparity = picture(), 3 + 5 * ramp()
     out = tiny(image, disparity=disparity, focus=8.0)

@@ -47,6 +47,8 @@ class D2FConfig:
       theta: Defocus below which a pixel counts as in focus where there is no fusion network.
       defocus_side: Long side at which the defocus network sees every picture [px]; None: working
         size, as released.
+      outline_side: Long side at which `outline_net` sees the picture once more, for the outlines of
+        the map (`outlines`) [px]; None: it does not.
     """
 
     defocus_net: hallucination.DefocusNet = hallucination.DefocusNet()  # noqa: RUF009
@@ -59,6 +61,12 @@ class D2FConfig:
     highlight: float = 0.99
     theta: float = 0.25
     defocus_side: int | None = None
+    outline_side: int | None = None
+
+    @property
+    def outline_net(self) -> hallucination.DefocusNet:
+        """The defocus network with the latter half of its decoders, which makes outlines."""
+        return self.defocus_net.clone(last=(self.defocus_net.decoders + 1) // 2)
 
 
 ARCHITECTURES: dict[str, D2FConfig] = {
@@ -78,6 +86,7 @@ ARCHITECTURES: dict[str, D2FConfig] = {
         ),
         fusion_net=fusion.FusionNet(features=(16, 8, 8)),
         defocus_side=256,  # as in training
+        outline_side=384,  # at 512 twice as slow, at 320 a tenth more is wrong along outlines
         theta=0.4,
     ),
     # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.

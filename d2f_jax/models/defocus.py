@@ -45,6 +45,7 @@ class DefocusNet(nn.Module):
     strip: int | None = None
     dtype: DTypeLike = jnp.float32
     decoders: int = 1
+    last: int | None = None
 
     @nn.compact
     def __call__(
@@ -83,10 +84,10 @@ class DefocusNet(nn.Module):
             RefineNet(self.features, self.head, self.channels, self.strip, self.dtype, name=name)(
                 features, canvas
             ).astype(jnp.float32)
-            for name in decoder_names(self.decoders)
+            for name in decoder_names(self.decoders)[-(self.last or self.decoders) :]
         ]
         out: Any = maps[0]
-        if len(maps) > 1:
+        if self.decoders > 1:
             out = sum(jnp.clip(x, 0, 1) for x in maps) / len(maps)
         out = out.reshape(*batch, height, width, self.channels)
         return out[..., 0] if self.channels == 1 else jax.nn.softmax(out, axis=-1)

@@ -2,7 +2,8 @@
 
 `hallucinate` is a pure function for any picture. `on_host` is the same for one picture in numpy,
 for networks that see every picture at one size: it is laid on a square canvas, so that the network
-is compiled once for all shapes.
+is compiled once for all shapes. Where the configuration has an `outline_side`, the network sees the
+picture once more at that size, and edges of its map follow the picture (`outlines`).
 """
 
 import functools
@@ -15,8 +16,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from d2f_jax.models import architectures, resize
+from d2f_jax.models import architectures, outlines, resize
 from d2f_jax.models import defocus as hallucination
+from d2f_jax.render import arrays
 
 
 def hallucinate(
@@ -43,9 +45,24 @@ def hallucinate(
     """
     # Smaller strips were slower: pictures of a few megapixels should run in one piece.
     net = config.defocus_net.clone(strip=strip and 8 * strip)
-    raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
     size = small.shape[-3], small.shape[-2]
-    return _lowered(raw, size, clip=clip, always_sharp=always_sharp)
+    raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
+    if clip:
+        raw = jnp.clip(raw, 0, 1)
+        if config.outline_side is None:
+            raw, moved = _lowered(raw, always_sharp)
+        else:
+            seen = _seen(small, config.outline_side)
+            net = config.outline_net.clone(strip=net.strip)
+            fine: Any = net.apply(params.defocus, seen)
+            raw = resize.bilinear(raw[..., None], seen.shape[-3:-1])[..., 0]
+            raw, moved = _lowered(outlines.joined(raw, jnp.clip(fine, 0, 1)), always_sharp)
+            raw = outlines.follow(raw, seen, theta=config.theta)
+            raw, more = _lowered(raw, always_sharp)
+            moved = moved + more
+    else:
+        moved = jnp.zeros(raw.shape[:-2], raw.dtype)
+    return resize.bilinear(raw[..., None], size)[..., 0], moved
 
 
 def on_host(
@@ -57,9 +74,25 @@ def on_host(
     always_sharp: bool = True,
 ) -> tuple[Float[np.ndarray, "p q"], np.floating | np.ndarray]:
     """`hallucinate` for one picture in numpy, where the configuration has a `defocus_side`."""
-    raw = _raw_on_host(config, params, small)
     size = small.shape[0], small.shape[1]
-    return _lowered(raw, size, clip=clip, always_sharp=always_sharp)
+    raw = _raw_on_host(config, params, small)
+    if clip:
+        raw = np.clip(raw, 0, 1)
+        if config.outline_side is None:
+            raw, moved = _lowered(raw, always_sharp)
+        else:
+            seen, extent = _seen_on_host(small, config.outline_side)
+            rows, columns = extent
+            fine = _raw(config.outline_net, params.defocus, seen, extent)
+            raw = arrays.extended(resize.bilinear(raw[..., None], extent)[..., 0], seen.shape[:2])
+            raw = np.asarray(_joined(raw, fine, extent))[:rows, :columns]
+            raw, moved = _lowered(raw, always_sharp)
+            raw = _followed(arrays.extended(raw, seen.shape[:2]), seen, config.theta, extent)
+            raw, more = _lowered(np.asarray(raw)[:rows, :columns], always_sharp)
+            moved = moved + more
+    else:
+        moved = np.zeros((), raw.dtype)
+    return resize.bilinear(raw[..., None], size)[..., 0], moved
 
 
 def glance(
@@ -76,9 +109,9 @@ def glance(
 
 
 def _raw_on_host(config: Any, params: Any, image: np.ndarray) -> np.ndarray:
-    height, width = size = _seen_size(image.shape[:2], config.defocus_side)
-    seen = resize.antialiased(image, size, (max(size), max(size)))
-    return np.asarray(_raw(config.defocus_net, params.defocus, seen, size))[:height, :width]
+    seen, (height, width) = _seen_on_host(image, config.defocus_side)
+    raw = _raw(config.defocus_net, params.defocus, seen, (height, width))
+    return np.asarray(raw)[:height, :width]
 
 
 @functools.partial(jax.jit, static_argnames="net")
@@ -86,15 +119,31 @@ def _raw(net, params, seen, extent):
     return net.apply(params, seen, extent=extent)
 
 
-def _lowered(raw: Any, size: tuple[int, int], *, clip: bool, always_sharp: bool) -> Any:
-    """What the network says, brought to working size, cut and lowered: in numpy or in JAX."""
-    xp: Any = np if isinstance(raw, np.ndarray) else jnp
-    defocus = resize.bilinear(raw[..., None], size)[..., 0]
-    defocus = xp.clip(defocus, 0, 1) if clip else defocus
-    if not (clip and always_sharp):
+@jax.jit
+def _joined(coarse, fine, extent):
+    return outlines.joined(coarse, jnp.clip(fine, 0, 1), extent=extent)
+
+
+@jax.jit
+def _followed(defocus, seen, theta, extent):
+    return outlines.follow(defocus, seen, theta=theta, extent=extent)
+
+
+def _lowered(defocus: Any, always_sharp: bool) -> tuple[Any, Any]:
+    """A map of which something is sharp, and by how much it was lowered; in numpy or in JAX."""
+    xp: Any = np if isinstance(defocus, np.ndarray) else jnp
+    if not always_sharp:
         return defocus, xp.zeros(defocus.shape[:-2], defocus.dtype)
-    moved = hallucination.least_blurred(xp.clip(raw, 0, 1))
+    moved = hallucination.least_blurred(defocus)
     return xp.maximum(defocus - moved[..., None, None], 0), moved
+
+
+def _seen_on_host(
+    image: Float[np.ndarray, "p q 3"], side: int
+) -> tuple[Float[np.ndarray, "n n 3"], tuple[int, int]]:
+    """The same in numpy on a square canvas, and where it ends there."""
+    size = _seen_size(image.shape[:2], side)
+    return resize.antialiased(image, size, (max(size), max(size))), size
 
 
 def _seen(small: Array, side: int | None) -> Array:

@@ -50,6 +50,7 @@ def check_image(image: ArrayLike, *, linear: bool = False) -> None:
       ValueError: for other shapes and types, no pixels, and, where the array is concrete, values
         that are not finite or lie far outside of the range.
     """
+    check_numbers(image, "image")
     shape, dtype = jnp.shape(image), jnp.result_type(image)
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(f"image must be '... h w 3' (channels last), got shape {shape}")

@@ -20,6 +20,7 @@ from d2f_jax.render.tiles import over_tiles
 from d2f_jax.types import Extent, Kernels, LayerOrder, Padding
 
 _EPSILON = 1e-10  # of the released code's divisions
+_ACTIVE = 1e-4  # share of a pixel from which layers are active: below, transforms leave noise
 _KEPT = 2**28  # most bytes of spectra that are kept for the next call
 
 
@@ -120,7 +121,9 @@ _LAYERED_STATIC = ("padding", "layer_batch", "tile", "order")
 @functools.partial(jax.jit, static_argnames=_LAYERED_STATIC)
 def _layered_render(image, defocus, bank, sharpness, **options):
     def divide(total):
-        return total[..., :-1, :, :] / (total[..., -1:, :, :] + _EPSILON)
+        active = total[..., -1:, :, :]
+        ratio = total[..., :-1, :, :] / (jnp.maximum(active, _ACTIVE) + _EPSILON)
+        return jnp.where(active > _ACTIVE, ratio, 0.0)
 
     planes = _composite(
         _planes(arrays.scaled(image)), defocus, bank, sharpness, divide=divide, **options
@@ -133,7 +136,8 @@ def _weighted_layered_render(image, weight, defocus, bank, sharpness, **options)
     def divide(total):
         # Both sums of Eq. 9 share one denominator (the masks), which the ratio of Eq. 15 cancels.
         radiance, arrived = total[..., :3, :, :], total[..., 3:-1, :, :]
-        return jnp.where(arrived > 0, radiance / jnp.where(arrived > 0, arrived, 1.0), 0.0)
+        active = (total[..., -1:, :, :] > _ACTIVE) & (arrived > 0)
+        return jnp.where(active, radiance / jnp.where(active, arrived, 1.0), 0.0)
 
     dtype = image.dtype
     image, weight = arrays.scaled(image), arrays.raised(weight)

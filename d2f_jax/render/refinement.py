@@ -81,6 +81,7 @@ def refine(
         or a traced map without `coarser`.
     """
     arrays.check_image(image)
+    arrays.check_numbers(disparity, "disparity")
     size = jnp.shape(image)[:2]
     if jnp.ndim(image) != 3 or jnp.ndim(disparity) != 2 or 0 in jnp.shape(disparity):
         raise ValueError(

@@ -63,6 +63,8 @@ def test_several_decoders_give_the_mean_of_their_maps_each_cut_to_its_range(vari
     assert max(float(x.max()) for x in singles) > 1 or min(float(x.min()) for x in singles) < 0
     mean = tiny(decoders=3).apply(joined, image)
     np.testing.assert_allclose(mean, sum(jnp.clip(x, 0, 1) for x in singles) / 3, atol=TWIN)
+    last = tiny(decoders=3, last=1).apply(joined, image)
+    np.testing.assert_allclose(last, jnp.clip(singles[2], 0, 1), atol=TWIN)
 
 
 def test_several_decoders_are_for_maps_alone():

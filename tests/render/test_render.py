@@ -217,6 +217,19 @@ def test_outside_of_all_layers_is_black_and_finite():
         np.testing.assert_allclose(bokeh, 0, atol=1e-4)
 
 
+def test_a_map_that_leaves_all_layers_leaves_no_noise():
+    """From 1.2 on no layer is active; transforms leave a millionth there, which was divided."""
+    image, weight, _ = scene()
+    rising = jnp.broadcast_to(jnp.linspace(0.0, 5.0, image.shape[1]), image.shape[:2])
+    for bokeh in (
+        render.layered_render(image, rising, kernels=SMALL),
+        render.weighted_layered_render(image, weight, rising, kernels=SMALL),
+    ):
+        assert float(bokeh.min()) > -1e-3
+        assert float(bokeh.max()) < 1.001
+        assert float(jnp.abs(jnp.where((rising > 2.5)[..., None], bokeh, 0)).max()) == 0
+
+
 def test_gradients_are_finite_where_nothing_arrives():
     image, weight, defocus = scene()
 
