@@ -55,7 +55,8 @@ def hallucinate(
             seen = _seen(small, config.outline_side)
             net = config.outline_net.clone(strip=net.strip)
             fine: Any = net.apply(params.defocus, seen)
-            raw = resize.bilinear(raw[..., None], seen.shape[-3:-1])[..., 0]
+            within = seen.shape[-3], seen.shape[-2]
+            raw = resize.bilinear(raw[..., None], within)[..., 0]
             raw, moved = _lowered(outlines.joined(raw, jnp.clip(fine, 0, 1)), always_sharp)
             raw = outlines.follow(raw, seen, theta=config.theta)
             raw, more = _lowered(raw, always_sharp)
