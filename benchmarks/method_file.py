@@ -40,7 +40,7 @@ def read(text: str) -> Callable[[Any], np.ndarray]:
     sys.path.append(str(path.resolve().parent))  # for the modules beside it
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MethodError(f"{path}: cannot be imported: {_line(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -52,7 +52,7 @@ def _checked(text: str, function: Callable[[Any], Any], sample: Any) -> np.ndarr
     where = f"{text} at {sample.name}"
     try:
         made = np.asarray(function(sample), np.float32)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MethodError(f"{where}: {_line(error)}") from error
     if made.shape != sample.image.shape:
         raise MethodError(f"{where}: gave shape {made.shape}, not {sample.image.shape}")
@@ -64,5 +64,5 @@ def _checked(text: str, function: Callable[[Any], Any], sample: Any) -> np.ndarr
     return np.clip(made, 0, 1)
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -29,8 +29,9 @@ def file_to_write(text: str) -> Path:
 def folder_to_fill(text: str) -> Path:
     """A folder that is there or can be made."""
     path = Path(text)
-    if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{path}: a file, not a folder")
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise argparse.ArgumentTypeError(f"{nearest}: a file, not a folder")
     return path
 
 

@@ -98,7 +98,7 @@ def apply(
         the layers by depth (Sec. 4.5).
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
         in which pixels outside of all layers turn black (errata g); of one decoder, as the mean
-        of several is in [0, 1] anyway.
+        of several is in [0, 1] anyway. A map that is not cut is given no outlines either.
       always_sharp: Whether the network's map is lowered where it finds nothing in focus, so that
         what it blurs least is sharp (`defocus.least_blurred`); never where `clip` is False.
       layer_batch: Layers rendered at a time, see `render.layered_render`.
@@ -275,7 +275,7 @@ class D2F:
             disparity = arrays.checked_map(disparity, "disparity", image)
         if focus is not None and not np.isfinite(focus):
             raise ValueError(f"focus must be a finite number, got {focus}")
-        if focus is not None and disparity is None and not 0 <= focus <= 1:
+        if clip and focus is not None and disparity is None and not 0 <= focus <= 1:
             raise ValueError(f"focus is a value of the network's map, from 0 to 1, got {focus:g}")
         *batch, height, width, _ = image.shape
         most = largest_blur(self.config, height, width)

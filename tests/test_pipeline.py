@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from d2f_jax import pipeline, render
-from d2f_jax.models import architectures, defocus, fusion, imagination, weights
+from d2f_jax.models import architectures, defocus, fusion, imagination, resize, weights
 from d2f_jax.render import kernels
 from tests.conftest import load_golden, quick_key
 from tests.models.test_defocus import TINY
@@ -237,7 +237,15 @@ def test_save_and_load(tmp_path, monkeypatch, tiny, parts):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"blur": 0.6}, {"focus": 0.4}, {"disparity": True, "focus": 0.3}]
+    "options",
+    [
+        {},
+        {"blur": 0.6},
+        {"focus": 0.4},
+        {"disparity": True, "focus": 0.3},
+        {"always_sharp": False},
+        {"clip": False},
+    ],
 )
 def test_pictures_on_canvases_are_as_compiled_for_their_size(lite, options):
     if "disparity" in options:
@@ -255,17 +263,32 @@ def test_pictures_on_canvases_are_as_compiled_for_their_size(lite, options):
         np.testing.assert_allclose(d2f.glance(image), d2f.glance(jnp.asarray(image)), atol=1e-5)
 
 
+def test_outlines_are_made_of_a_second_look_and_can_be_left_out(lite):
+    d2f, _ = lite
+    plain = pipeline.D2F(dataclasses.replace(d2f.config, outline_side=None), d2f.params, {})
+    assert d2f.config.outline_net.last == 2
+    image = np.asarray(picture(137, 210))
+    seen = resize.bilinear(image, pipeline.working_size(137, 210))
+    raw = np.clip(imagination._raw_on_host(plain.config, plain.params, seen), 0, 1)
+    lowered = np.maximum(raw - np.quantile(raw, 0.005, method="lower"), 0)
+    expected = resize.bilinear(lowered[..., None], (64, 128))[..., 0]
+    np.testing.assert_allclose(plain.defocus(image), expected, atol=EXACT)
+    assert float(jnp.abs(d2f.defocus(image) - plain.defocus(image)).max()) > 0.01
+
+
 def test_sizes_and_shapes_share_what_is_compiled(lite):
     d2f, _ = lite
     d2f(np.asarray(picture(150, 200)), canvas=(256, 256), blur=0.16)
-    rest, networks = pipeline._jitted_rest._cache_size(), imagination._raw._cache_size()
+    rest = pipeline._jitted_rest._cache_size()
+    shared = (imagination._raw, imagination._joined, imagination._followed)
+    networks = [function._cache_size() for function in shared]
     for height, width in ((199, 133), (256, 144), (240, 250)):
         image = np.asarray(picture(height, width))
         for blur in (0.16, 0.1):
             d2f(image, canvas=(256, 256), blur=blur)
         d2f.glance(image)
     assert pipeline._jitted_rest._cache_size() == rest
-    assert imagination._raw._cache_size() == networks
+    assert [function._cache_size() for function in shared] == networks
 
 
 def test_threads_get_what_one_gets(lite):

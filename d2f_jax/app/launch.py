@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from d2f_jax.app import examples, server
-from d2f_jax.photo import map_sources
+from d2f_jax.photo import depth_models, map_sources
 from d2f_jax.photo.settings import MapSettings
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -45,7 +45,9 @@ def run(
     if not max_upload > 0 or not max_megapixels > 0:
         raise ValueError("--max-upload and --max-megapixels are above 0")
     if depth_model is not None:
-        depth_model = _absolute(depth_model)  # full size is made in the visitor's folder
+        depth_model = depth_models.absolute(
+            depth_model
+        )  # full size is made in the visitor's folder
         # What is wrong with it is said now, not to the first visitor.
         say = functools.partial(print, file=sys.stderr)
         map_sources.find(MapSettings(depth_model=depth_model), say)
@@ -88,9 +90,3 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"cannot listen on {host}, port {port}: {reason}; try --port 0") from None
-
-
-def _absolute(depth_model: str) -> str:
-    """A depth network by name or by a file that any folder finds, also of NAME=FILE."""
-    name, equals, file = depth_model.rpartition("=")
-    return f"{name}{equals}{Path(file).resolve()}" if Path(file).exists() else depth_model

@@ -44,7 +44,8 @@ class D2FConfig:
       alpha: Largest weight of a highlight (Eq. 4).
       beta: Spread of a highlight's channels (Eq. 4).
       highlight: Channel value from which a pixel is a highlight (Alg. 1 line 4).
-      theta: Defocus below which a pixel counts as in focus where there is no fusion network.
+      theta: Defocus below which a pixel counts as in focus where there is no fusion network, and
+        whose half is the edge that outlines move; above 0.
       defocus_side: Long side at which the defocus network sees every picture [px]; None: working
         size, as released.
       outline_side: Long side at which `outline_net` sees the picture once more, for the outlines of

@@ -7,7 +7,7 @@ picture once more at that size, and edges of its map follow the picture (`outlin
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -44,26 +44,24 @@ def hallucinate(
       The map, and by how much it was lowered.
     """
     # Smaller strips were slower: pictures of a few megapixels should run in one piece.
-    net = config.defocus_net.clone(strip=strip and 8 * strip)
-    size = small.shape[-3], small.shape[-2]
+    strip = strip and 8 * strip
+
+    def look(side: int) -> tuple[Any, Any]:
+        seen = _seen(small, side)
+        net = config.outline_net.clone(strip=strip)
+        fine: Any = net.apply(params.defocus, seen)
+
+        def join(coarse: Array) -> Array:
+            return outlines.joined(_resized(coarse, seen), jnp.clip(fine, 0, 1))
+
+        return join, functools.partial(outlines.follow, image=seen, theta=config.theta)
+
+    net = config.defocus_net.clone(strip=strip)
     raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
-    if clip:
-        raw = jnp.clip(raw, 0, 1)
-        if config.outline_side is None:
-            raw, moved = _lowered(raw, always_sharp)
-        else:
-            seen = _seen(small, config.outline_side)
-            net = config.outline_net.clone(strip=net.strip)
-            fine: Any = net.apply(params.defocus, seen)
-            within = seen.shape[-3], seen.shape[-2]
-            raw = resize.bilinear(raw[..., None], within)[..., 0]
-            raw, moved = _lowered(outlines.joined(raw, jnp.clip(fine, 0, 1)), always_sharp)
-            raw = outlines.follow(raw, seen, theta=config.theta)
-            raw, more = _lowered(raw, always_sharp)
-            moved = moved + more
-    else:
-        moved = jnp.zeros(raw.shape[:-2], raw.dtype)
-    return resize.bilinear(raw[..., None], size)[..., 0], moved
+    if not clip:
+        return _resized(raw, small), jnp.zeros(raw.shape[:-2], raw.dtype)
+    defocus, moved = _outlined(jnp.clip(raw, 0, 1), config.outline_side, look, always_sharp)
+    return _resized(defocus, small), moved
 
 
 def on_host(
@@ -75,25 +73,28 @@ def on_host(
     always_sharp: bool = True,
 ) -> tuple[Float[np.ndarray, "p q"], np.floating | np.ndarray]:
     """`hallucinate` for one picture in numpy, where the configuration has a `defocus_side`."""
-    size = small.shape[0], small.shape[1]
+
+    def look(side: int) -> tuple[Any, Any]:
+        seen, size = _seen_on_host(small, side)
+        fine = _raw(config.outline_net, params.defocus, seen, size)
+        rows, columns = size
+
+        def join(coarse: np.ndarray) -> np.ndarray:
+            coarse = resize.bilinear(coarse[..., None], size)[..., 0]
+            whole = _joined(arrays.extended(coarse, seen.shape[:2]), fine, size)
+            return np.asarray(whole)[:rows, :columns]
+
+        def follow(defocus: np.ndarray) -> np.ndarray:
+            whole = arrays.extended(defocus, seen.shape[:2])
+            return np.asarray(_followed(whole, seen, config.theta, size))[:rows, :columns]
+
+        return join, follow
+
     raw = _raw_on_host(config, params, small)
-    if clip:
-        raw = np.clip(raw, 0, 1)
-        if config.outline_side is None:
-            raw, moved = _lowered(raw, always_sharp)
-        else:
-            seen, extent = _seen_on_host(small, config.outline_side)
-            rows, columns = extent
-            fine = _raw(config.outline_net, params.defocus, seen, extent)
-            raw = arrays.extended(resize.bilinear(raw[..., None], extent)[..., 0], seen.shape[:2])
-            raw = np.asarray(_joined(raw, fine, extent))[:rows, :columns]
-            raw, moved = _lowered(raw, always_sharp)
-            raw = _followed(arrays.extended(raw, seen.shape[:2]), seen, config.theta, extent)
-            raw, more = _lowered(np.asarray(raw)[:rows, :columns], always_sharp)
-            moved = moved + more
-    else:
-        moved = np.zeros((), raw.dtype)
-    return resize.bilinear(raw[..., None], size)[..., 0], moved
+    if not clip:
+        return _resized(raw, small), np.zeros((), raw.dtype)
+    defocus, moved = _outlined(np.clip(raw, 0, 1), config.outline_side, look, always_sharp)
+    return _resized(defocus, small), moved
 
 
 def glance(
@@ -128,6 +129,26 @@ def _joined(coarse, fine, extent):
 @jax.jit
 def _followed(defocus, seen, theta, extent):
     return outlines.follow(defocus, seen, theta=theta, extent=extent)
+
+
+def _outlined(
+    raw: Any, side: int | None, look: Callable[[int], tuple[Any, Any]], always_sharp: bool
+) -> tuple[Any, Any]:
+    """A map with the outlines of its picture, and by how much it was lowered.
+
+    Edges are looked for in the lowered map, and what they took of its sharp part is given back.
+    `look` shows the network the picture at that side, and tells how to join and to follow it.
+    """
+    if side is None:
+        return _lowered(raw, always_sharp)
+    join, follow = look(side)
+    defocus, moved = _lowered(join(raw), always_sharp)
+    defocus, more = _lowered(follow(defocus), always_sharp)
+    return defocus, moved + more
+
+
+def _resized(defocus: Any, like: Any) -> Any:
+    return resize.bilinear(defocus[..., None], (like.shape[-3], like.shape[-2]))[..., 0]
 
 
 def _lowered(defocus: Any, always_sharp: bool) -> tuple[Any, Any]:

@@ -1,12 +1,11 @@
 """Gives the defocus map of a network the outlines of its picture.
 
-A map of 256 pixels knows what is in focus, but hardly where it ends. `joined` takes what lies near
-an edge of it half from a larger map, on which large things would have holes; `follow` then moves
-the edge itself to where the colours change. The colours of what is in focus and of what is not
-are a normal distribution each, of the surroundings of every pixel, weighted by the map; the map is
-the prior, their likelihood the evidence, and both are looked at twice, as in the expectation
-maximisation behind matting by colours (Chuang et al., A Bayesian approach to digital matting,
-2001).
+`joined` takes what lies near an edge of a small map half from a larger one, on which large things
+would have holes; `follow` then moves the edge itself to where the colours change. The colours of
+what is in focus and of what is not are a normal distribution each, of the surroundings of every
+pixel, weighted by the map; the map is the prior, their likelihood the evidence, and both are looked
+at twice, as in the expectation maximisation behind matting by colours (Chuang et al., A Bayesian
+approach to digital matting, 2001).
 """
 
 from collections.abc import Sequence
@@ -63,7 +62,7 @@ def _around(size: Sequence[int], extent: Extent | None) -> _Around:
         places, cells = np.arange(length), np.arange(-(-length // _CELL))
         within = (places // _CELL == cells[:, None]) & (places < end)[None]
         count = within.sum(1, keepdims=True)
-        pools.append(within / jnp.maximum(count, 1))
+        pools.append((within / jnp.maximum(count, 1)).astype(np.float32))
         away = (places[:, None] + 0.5 - (cells + 0.5) * _CELL) / (SPREAD * max(size))
         weights = np.exp(-(away**2) / 2).astype(np.float32) * (count > 0).T
         total = jnp.maximum(weights.sum(1, keepdims=True), 1e-30)  # 0 far beyond the picture
@@ -96,9 +95,12 @@ def joined(
     """A map that near its edges is half from a second one, made of a larger picture.
 
     Args:
-      coarse: Map of the picture at the size that the network was trained at, enlarged.
-      fine: Map of the picture at this size.
+      coarse: Map in [0, 1] of the picture at the size that the network was trained at, enlarged.
+      fine: Map in [0, 1] of the picture at this size.
       extent: Where the picture ends, if rows and columns follow; None: it fills the maps.
+
+    Returns:
+      The map, in [0, 1].
     """
     around = _around(coarse.shape[-2:], extent)
     return coarse + _FINE * (fine - coarse) * _near_edges(coarse, around)
@@ -113,13 +115,13 @@ def follow(
 ) -> Float[Array, "*b h w"]:
     """Moves the edges of what is in focus to where the colours change.
 
-    Values change near edges only (`SPREAD`), where a pixel that by its colour is in focus comes out
-    at `theta / 2` at most, and one that is not at so much at least.
+    Values change near edges only (`SPREAD`): a pixel that by its colour is in focus is drawn
+    towards `theta / 2` or less, and one that is not towards so much or more.
 
     Args:
       defocus: Map in [0, 1], 0 in focus.
       image: The picture at this size, sRGB in [0, 1].
-      theta: Defocus at which nothing is in focus any more; half of it is the edge.
+      theta: Defocus at which nothing is in focus any more, above 0; half of it is the edge.
       extent: Where the picture ends, if rows and columns follow; None: it fills both.
 
     Returns:
@@ -136,7 +138,7 @@ def follow(
         evidence = _log_likelihood(around, moments, image, focused**2)
         evidence -= _log_likelihood(around, moments, image, (1 - focused) ** 2)
         evidence = jnp.clip(evidence, -_LARGEST, _LARGEST)
-        focused = jax.nn.sigmoid(prior + _TRUST * evidence)
+        focused = jnp.clip(jax.nn.sigmoid(prior + _TRUST * evidence), 1e-3, 1 - 1e-3)
     wanted = theta * (1 - focused)
     sided = jnp.where(focused > 0.5, jnp.minimum(defocus, wanted), jnp.maximum(defocus, wanted))
     return defocus + near * (sided - defocus)
@@ -154,7 +156,7 @@ def _log_likelihood(
 ) -> Float[Array, "*b h w"]:
     """Of each colour under the normal distribution of the weighted colours around it."""
     sums = around.smooth(around.cells(weight[..., None] * moments))
-    total = sums[..., :1] + 1e-7
+    total = sums[..., :1] + 1e-12  # weights are 1e-6 or more
     mean = sums[..., 1:4] / total
     products: Any = sums[..., 4:] / total
     (xx, xy, xz, yy, yz, zz) = (

@@ -119,6 +119,14 @@ def find(text: str, notify: Callable[[str], None]) -> tuple[Path, DepthConfig]:
     return Path(text), DepthConfig()
 
 
+def absolute(text: str) -> str:
+    """What `find` takes, with the file that it names, if any, as every folder finds it."""
+    name, equals, file = text.partition("=")
+    if equals and name in NETWORKS:
+        return f"{name}={Path(file).resolve()}" if Path(file).is_file() else text
+    return str(Path(text).resolve()) if text not in NETWORKS and Path(text).is_file() else text
+
+
 def _fetched(name: str, notify: Callable[[str], None]) -> Path:
     """The file in the cache, where it is put if it is not there."""
     with extras.needed(f"--depth-model {name}"):

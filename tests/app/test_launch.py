@@ -37,12 +37,3 @@ def test_what_is_wrong_with_a_depth_network_is_said_before_it_listens(
     monkeypatch.setattr(launch, "_listen", listen)
     assert cli.main(["app", "--depth-model", model]) == 2
     assert capsys.readouterr().err.startswith(f"d2f: {message}")
-
-
-def test_a_file_is_found_from_any_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.onnx").touch()
-    assert launch._absolute("own.onnx") == f"{tmp_path}/own.onnx"
-    assert launch._absolute("midas-small=own.onnx") == f"midas-small={tmp_path}/own.onnx"
-    assert launch._absolute("midas-small") == "midas-small"
-    assert launch._absolute("midas-small=none.onnx") == "midas-small=none.onnx"

@@ -1,5 +1,6 @@
 """The weights of the package: whole, small, and of use on a photograph that training never saw."""
 
+import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -50,6 +51,20 @@ def test_the_otter_is_sharp_and_the_rest_is_not(otter):
     inside = change[height * 53 // 100 : height * 67 // 100, width * 57 // 100 : width * 3 // 4]
     assert inside.mean() < 1 / 255
     assert change[height // 2 :].mean() > 2 * inside.mean()
+
+
+def test_the_tail_of_the_otter_takes_a_second_look(model, otter):
+    """It is dark and thin: a map of 256 pixels alone blurs it."""
+    image, out = otter
+    plain = pipeline.D2F(dataclasses.replace(model.config, outline_side=None), model.params, {})
+    rows, columns = out.defocus.shape
+    tail = (
+        slice(rows * 62 // 100, rows * 66 // 100),
+        slice(columns * 86 // 100, columns * 89 // 100),
+    )
+    edge = model.config.theta / 2
+    assert float((out.defocus[tail] < edge).mean()) > 0.9
+    assert float((plain.defocus(image)[tail] < edge).mean()) < 0.5
 
 
 def test_a_damaged_file_is_refused(tmp_path):

@@ -39,7 +39,7 @@ def test_unreadable_files_say_what_they_are(tmp_path):
         weights.save(tmp_path / "missing" / "w.safetensors", TREE, **HEADER)
 
 
-def test_check_lists_every_difference():
+def test_check_lists_the_first_differences():
     like = {"a": {"params": {"kernel": np.ones((3, 3))}}, "c": np.ones(1)}
     with pytest.raises(ValueError, match="3 arrays do not fit") as caught:
         weights.check(TREE, like, "file")

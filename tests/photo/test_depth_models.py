@@ -219,3 +219,15 @@ def test_every_network_is_described():
         assert len(network.revision) == 40
         assert network.licence in network.described
         assert ("NOT FOR COMMERCIAL USE" in network.described) != network.commercial
+
+
+def test_a_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.onnx", "b.onnx", "a=b.onnx"):
+        (tmp_path / name).touch()
+    (tmp_path / "midas-small").mkdir()
+    assert depth_models.absolute("own.onnx") == f"{tmp_path}/own.onnx"
+    assert depth_models.absolute("a=b.onnx") == f"{tmp_path}/a=b.onnx"
+    assert depth_models.absolute("midas-small=own.onnx") == f"midas-small={tmp_path}/own.onnx"
+    for text in ("midas-small", "midas-small=none.onnx", "midas-small=", "none.onnx"):
+        assert depth_models.absolute(text) == text
