@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import jax
+import jax.experimental
 import numpy as np
 import pytest
 
@@ -16,6 +17,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # `XLA_FLAGS=''` tests marked `optimised` see what users run, as `.ci/run` has it.
 if jax.__version_info__ < (0, 11):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
+# Under its old name before jax 0.8.
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from d2f_jax.models import outlines
+from tests.conftest import enable_x64
 
 SIDE, THETA, RADIUS = 256, 0.4, 60
 AWAY = np.hypot(*np.mgrid[-128:128, -128:128] + 0.5)
@@ -123,7 +124,7 @@ def test_batches_and_gradients():
 
 def test_float32_stays_float32():
     image, defocus = scene()
-    with jax.enable_x64(True):
+    with enable_x64(True):
         for extent in (None, (192, 160)):
             joined = outlines.joined(jnp.asarray(defocus), jnp.asarray(defocus), extent=extent)
             followed = outlines.follow(joined, jnp.asarray(image), theta=THETA, extent=extent)

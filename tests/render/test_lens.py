@@ -11,7 +11,7 @@ import pytest
 from d2f_jax import color, render
 from d2f_jax.render import arrays, convolution, highlights, kernels
 from d2f_jax.render import lens as lens_module
-from tests.conftest import load_golden
+from tests.conftest import enable_x64, load_golden
 from tests.tolerances import EXACT, FINITE_DIFFERENCE, TWIN
 
 
@@ -251,7 +251,7 @@ def test_gradients_match_finite_differences(focus, blur, options):
     directions = (wave, wave[..., 0], np.asarray(1.0), np.asarray(1.0))
     inputs = (probe, image, disparity, focus, blur)
     _, single = both(*(jnp.asarray(value, jnp.float32) for value in inputs))
-    with jax.enable_x64(True):
+    with enable_x64(True):
         probe, *at = (jnp.asarray(value, jnp.float64) for value in inputs)
         _, double = both(probe, *at)
         for index, direction in enumerate(directions):
@@ -277,7 +277,7 @@ def test_gradients_of_several_layers_at_a_time():
     """
     image, disparity = smooth_scene()
     probe = np.random.default_rng(0).standard_normal(image.shape)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         inputs = [jnp.asarray(x, jnp.float64) for x in (probe, image, disparity, 0.31, 9.7)]
         _, several = slopes(max_radius=8.0, layer_batch=3)(*inputs)
         _, single = slopes(max_radius=8.0)(*inputs)

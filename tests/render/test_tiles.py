@@ -10,6 +10,7 @@ import pytest
 from d2f_jax import render
 from d2f_jax.render import kernels, tiles
 from d2f_jax.render import lens as lens_module
+from tests.conftest import enable_x64
 
 
 def scene(height=150, width=210):
@@ -91,7 +92,7 @@ def test_focus_has_gradients_in_tiles_and_values_under_jit():
 def test_tiles_are_as_precise_as_their_caller():
     image, disparity = (array.astype(np.float64) for array in scene(100, 130))
     options = {"focus": 0.4, "blur": 40.0, "tile": 96}
-    with jax.enable_x64(True):
+    with enable_x64(True):
         on_host = render.lens_blur(image, disparity, **options)
         of_jax = render.lens_blur(jnp.asarray(image), jnp.asarray(disparity), **options)
         assert on_host.dtype == jnp.float64

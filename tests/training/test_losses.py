@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from d2f_jax.training import losses, metrics
+from tests.conftest import enable_x64
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_gradients_agree_with_finite_differences(rng):
     bokeh, target, pasted, image = (picture(rng, *shape) for _ in range(4))
     defocus = picture(rng, *shape[:-1])
     direction = picture(rng, *shape) - 0.5, picture(rng, *shape[:-1]) - 0.5
-    with jax.enable_x64(True):
+    with enable_x64(True):
         bokeh, target, pasted, image, defocus, *direction = (
             jnp.asarray(np.asarray(x), jnp.float64)
             for x in (bokeh, target, pasted, image, defocus, *direction)
