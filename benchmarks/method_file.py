@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from d2f_jax import files
+
 
 class MethodError(ValueError):
     """What is wrong with the file, or with what its function gave for a sample."""
@@ -41,7 +43,7 @@ def read(text: str) -> Callable[[Any], np.ndarray]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise MethodError(f"{path}: cannot be imported: {_line(error)}") from error
+        raise MethodError(f"{path}: cannot be imported: {files.one_line(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise MethodError(f"{path}: has no function {name}")
@@ -53,7 +55,7 @@ def _checked(text: str, function: Callable[[Any], Any], sample: Any) -> np.ndarr
     try:
         made = np.asarray(function(sample), np.float32)
     except (Exception, SystemExit) as error:
-        raise MethodError(f"{where}: {_line(error)}") from error
+        raise MethodError(f"{where}: {files.one_line(error)}") from error
     if made.shape != sample.image.shape:
         raise MethodError(f"{where}: gave shape {made.shape}, not {sample.image.shape}")
     if not np.isfinite(made).all():
@@ -62,7 +64,3 @@ def _checked(text: str, function: Callable[[Any], Any], sample: Any) -> np.ndarr
     if low < -1e-3 or high > 1 + 1e-3:  # rounding is none of its faults
         raise MethodError(f"{where}: gave values from {low:g} to {high:g}, not sRGB in [0, 1]")
     return np.clip(made, 0, 1)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import d2f_jax
-from d2f_jax import extras
+from d2f_jax import extras, files
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow", "pi-heif", "imagecodecs", "tifffile")
 """What every installation has."""
@@ -53,7 +53,7 @@ def _devices() -> str:
 
         return ", ".join(f"{d.platform}: {d.device_kind}" for d in jax.devices())
     except Exception as error:  # a driver that does not fit fails in many ways
-        return f"none: {_line(error)}"
+        return f"none: {files.one_line(error)}"
 
 
 def _weights() -> str:
@@ -62,7 +62,7 @@ def _weights() -> str:
 
         loaded = pipeline.load()
     except Exception as error:  # also what is wrong with an installation
-        return f"cannot be loaded: {_line(error)}"
+        return f"cannot be loaded: {files.one_line(error)}"
     place = pipeline.DEFAULT_WEIGHTS
     size = place.stat().st_size / 1e6
     return f"{loaded.metadata['architecture']}, {size:.1f} MB, checksum right ({place})"
@@ -74,10 +74,6 @@ def _cache() -> str:
         return "not kept between runs: no folder that can be written"
     sizes = [path.stat().st_size for path in Path(name).rglob("*") if path.is_file()]
     return f"{len(sizes)} files, {sum(sizes) / 1e6:.0f} MB in {name}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def run() -> int:

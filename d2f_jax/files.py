@@ -104,6 +104,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def one_line(error: BaseException) -> str:
+    """The kind of an error and what it says, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def identity(path: str | os.PathLike[str]) -> str:
     """The same for all names of a file; the file need not exist."""
     return os.path.normcase(os.path.realpath(path))

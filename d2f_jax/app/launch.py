@@ -45,9 +45,8 @@ def run(
     if not max_upload > 0 or not max_megapixels > 0:
         raise ValueError("--max-upload and --max-megapixels are above 0")
     if depth_model is not None:
-        depth_model = depth_models.absolute(
-            depth_model
-        )  # full size is made in the visitor's folder
+        # Full size is made in the visitor's folder.
+        depth_model = depth_models.absolute(depth_model)
         # What is wrong with it is said now, not to the first visitor.
         say = functools.partial(print, file=sys.stderr)
         map_sources.find(MapSettings(depth_model=depth_model), say)

@@ -36,6 +36,7 @@ class DefocusNet(nn.Module):
         Networks that were trained apart fail in different places, so their mean fails less than
         most of them (Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation
         using deep ensembles, 2017). Several are for maps alone, `channels == 1`.
+      last: How many of the last decoders run; None runs all.
     """
 
     encoder: nn.Module = ResNeXt()

@@ -58,10 +58,7 @@ def hallucinate(
 
     net = config.defocus_net.clone(strip=strip)
     raw: Any = net.apply(params.defocus, _seen(small, config.defocus_side))
-    if not clip:
-        return _resized(raw, small), jnp.zeros(raw.shape[:-2], raw.dtype)
-    defocus, moved = _outlined(jnp.clip(raw, 0, 1), config.outline_side, look, always_sharp)
-    return _resized(defocus, small), moved
+    return _finished(raw, small, config, look, clip=clip, always_sharp=always_sharp)
 
 
 def on_host(
@@ -91,10 +88,7 @@ def on_host(
         return join, follow
 
     raw = _raw_on_host(config, params, small)
-    if not clip:
-        return _resized(raw, small), np.zeros((), raw.dtype)
-    defocus, moved = _outlined(np.clip(raw, 0, 1), config.outline_side, look, always_sharp)
-    return _resized(defocus, small), moved
+    return _finished(raw, small, config, look, clip=clip, always_sharp=always_sharp)
 
 
 def glance(
@@ -131,23 +125,36 @@ def _followed(defocus, seen, theta, extent):
     return outlines.follow(defocus, seen, theta=theta, extent=extent)
 
 
-def _outlined(
-    raw: Any, side: int | None, look: Callable[[int], tuple[Any, Any]], always_sharp: bool
-) -> tuple[Any, Any]:
-    """A map with the outlines of its picture, and by how much it was lowered.
+def _finished(
+    raw: Any,
+    small: Any,
+    config: architectures.D2FConfig,
+    look: Callable[[int], tuple[Any, Any]],
+    *,
+    clip: bool,
+    always_sharp: bool,
+) -> Any:
+    """What the network says, cut, lowered, outlined and brought to working size; how far lowered.
 
     Edges are looked for in the lowered map, and what they took of its sharp part is given back.
-    `look` shows the network the picture at that side, and tells how to join and to follow it.
+    `look` shows the network the picture at a side, and tells how to join and to follow it.
     """
-    if side is None:
-        return _lowered(raw, always_sharp)
-    join, follow = look(side)
-    defocus, moved = _lowered(join(raw), always_sharp)
-    defocus, more = _lowered(follow(defocus), always_sharp)
-    return defocus, moved + more
+    xp: Any = np if isinstance(raw, np.ndarray) else jnp
+    if not clip:
+        return _resized(raw, small), xp.zeros(raw.shape[:-2], raw.dtype)
+    defocus = xp.clip(raw, 0, 1)
+    if config.outline_side is None:
+        defocus, moved = _lowered(defocus, always_sharp)
+    else:
+        join, follow = look(config.outline_side)
+        defocus, moved = _lowered(join(defocus), always_sharp)
+        defocus, more = _lowered(follow(defocus), always_sharp)
+        moved = moved + more
+    return _resized(defocus, small), moved
 
 
 def _resized(defocus: Any, like: Any) -> Any:
+    """A map at the size of a picture."""
     return resize.bilinear(defocus[..., None], (like.shape[-3], like.shape[-2]))[..., 0]
 
 
@@ -160,20 +167,20 @@ def _lowered(defocus: Any, always_sharp: bool) -> tuple[Any, Any]:
     return xp.maximum(defocus - moved[..., None, None], 0), moved
 
 
-def _seen_on_host(
-    image: Float[np.ndarray, "p q 3"], side: int
-) -> tuple[Float[np.ndarray, "n n 3"], tuple[int, int]]:
-    """The same in numpy on a square canvas, and where it ends there."""
-    size = _seen_size(image.shape[:2], side)
-    return resize.antialiased(image, size, (max(size), max(size))), size
-
-
 def _seen(small: Array, side: int | None) -> Array:
     """The picture as the defocus network sees it: its long side brought to `side`."""
     if side is None:
         return small
     size = _seen_size(small.shape[-3:-1], side)
     return jax.image.resize(small, (*small.shape[:-3], *size, 3), "linear")
+
+
+def _seen_on_host(
+    image: Float[np.ndarray, "p q 3"], side: int
+) -> tuple[Float[np.ndarray, "n n 3"], tuple[int, int]]:
+    """`_seen` in numpy on a square canvas, and where it ends there."""
+    size = _seen_size(image.shape[:2], side)
+    return resize.antialiased(image, size, (max(size), max(size))), size
 
 
 def _seen_size(size: Sequence[int], side: int) -> tuple[int, int]:

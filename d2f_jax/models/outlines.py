@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
+from d2f_jax.render import inpaint
 from d2f_jax.types import Extent, Scalar
 
 # Chosen on the subjects that the default weights were trained on.
@@ -77,12 +78,10 @@ def _near_edges(values: Float[Array, "*b h w"], around: _Around) -> Float[Array,
     cells = around.cells(values[..., None])[..., 0]
     filled = jnp.broadcast_to(around.filled, cells.shape)
 
-    def most(cells: Array) -> Array:
-        window = (*(1,) * (cells.ndim - 2), 2 * count + 1, 2 * count + 1)
-        cells, ones = jnp.where(filled, cells, -jnp.inf), (1,) * cells.ndim
-        return jax.lax.reduce_window(cells, -jnp.inf, jax.lax.max, window, ones, "SAME")
-
-    span = jnp.where(filled, most(cells) + most(-cells), 0)
+    most, least = (
+        inpaint.local_maximum(jnp.where(filled, x, -jnp.inf), count) for x in (cells, -cells)
+    )
+    span = jnp.where(filled, most + least, 0)
     return around.smooth(jnp.clip(span / _EDGE, 0, 1)[..., None])[..., 0]
 
 

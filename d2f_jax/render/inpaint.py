@@ -123,10 +123,10 @@ def double(
     return planes[..., : size[0], : size[1]]
 
 
-def local_maximum(plane: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
-    """Largest value of the 5x5 pixels around each one."""
+def local_maximum(plane: Float[Array, "*b h w"], reach: int = 2) -> Float[Array, "*b h w"]:
+    """Largest value of the pixels around each one, `reach` of them on every side."""
     for axis in (plane.ndim - 2, plane.ndim - 1):
-        window = [5 if n == axis else 1 for n in range(plane.ndim)]
+        window = [2 * reach + 1 if n == axis else 1 for n in range(plane.ndim)]
         strides = (1,) * plane.ndim
         plane = jax.lax.reduce_window(plane, -jnp.inf, jax.lax.max, window, strides, "SAME")
     return plane
