@@ -48,6 +48,8 @@ class Arguments:
     Attributes:
       material: Folder with `subjects`, `mattes`, `scenes`; every fifth file is held out.
       layouts: Table of drawn scenes (`d2f_jax.training.data.layouts`).
+      subjects: The same of subjects' own photographs; of those that it does not describe only the
+        mattes are known.
       start: Weights file or stage-1 run to start from; of several decoders the first is taught, and
         all tell the least blur.
       workdir: Folder to write to.
@@ -64,6 +66,7 @@ class Arguments:
 
     material: tyro.conf.Positional[Path]
     layouts: Path
+    subjects: Path | None = None
     start: Path
     workdir: Path
     shards: int = 32
@@ -98,7 +101,7 @@ def run(arguments: Arguments) -> Path:
         raise ValueError(f"--batch-size {arguments.batch_size}: give {SHARD} or less")
     model = export.load(arguments.start)
     name = join.architecture(model, arguments.start)
-    folder = arguments.workdir / f"features-{_known_by(model.params.defocus)}"
+    folder = arguments.workdir / f"features-{_known_by(model.params.defocus, arguments)}"
     make_features(model.config, model.params.defocus, arguments, folder)
     text = json.dumps(asdict(arguments), default=str, indent=2)
     files.write_bytes(arguments.workdir / "maps.json", text.encode())
@@ -131,6 +134,11 @@ def make_features(
     drawn = maps.drawn_scenes(material.scenes, layouts.read_table(arguments.layouts))
     if not drawn:
         raise ValueError(f"{arguments.layouts}: describes no scene of {arguments.material}")
+    own = {}
+    if arguments.subjects is not None:
+        own = layouts.read_table(arguments.subjects)
+        if not any(subject.photo.name in own for subject in material.subjects):
+            raise ValueError(f"{arguments.subjects}: describes no subject of {arguments.material}")
     folder.mkdir(parents=True, exist_ok=True)
     encoder = {
         "params": variables["params"]["encoder"],
@@ -150,7 +158,15 @@ def make_features(
             continue
         claim.touch()
         try:
-            _make_shard(shard, path, arguments.seed, encode, material, drawn)
+            settings = maps.MapsConfig(
+                size=SHAPES[shard % len(SHAPES)],
+                seed=arguments.seed,
+                subjects=material.subjects,
+                scenes=material.scenes,
+                drawn=drawn,
+                own=own,
+            )
+            _make_shard(shard, path, encode, settings)
         finally:
             claim.unlink()
         print(f"shard {shard + 1} of {arguments.shards}", flush=True)
@@ -159,18 +175,9 @@ def make_features(
 def _make_shard(
     shard: int,
     path: Path,
-    seed: int,
     encode: Callable[[Array], tuple[Any, Array]],
-    material: composites.Material,
-    drawn: tuple[tuple[Path, layouts.Layout], ...],
+    settings: maps.MapsConfig,
 ) -> None:
-    settings = maps.MapsConfig(
-        size=SHAPES[shard % len(SHAPES)],
-        seed=seed,
-        subjects=material.subjects,
-        scenes=material.scenes,
-        drawn=drawn,
-    )
     pyramids, known = [], []
     for first in range(shard * SHARD, (shard + 1) * SHARD, 8):
         commands.stop_if_asked()
@@ -189,11 +196,13 @@ def _make_shard(
     temporary.rename(path)
 
 
-def _known_by(variables: dict[str, Any]) -> str:
+def _known_by(variables: dict[str, Any], arguments: Arguments) -> str:
     """What features of other networks, or of samples made otherwise, have another name by."""
-    digest = hashlib.sha256(b"samples 2")
+    digest = hashlib.sha256(b"samples 3")
     for leaf in jax.tree.leaves(variables):
         digest.update(np.asarray(leaf).tobytes())
+    for table in (arguments.layouts, arguments.subjects):
+        digest.update(b"" if table is None or not table.is_file() else table.read_bytes())
     return digest.hexdigest()[:8]
 
 

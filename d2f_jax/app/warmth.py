@@ -15,10 +15,14 @@ from d2f_jax.render.highlights import HighlightRule
 RADII = (16.0, 4.0, 40.0)
 """One of each number of levels that previews have (`render.ladder`), the commonest first."""
 
+_SQUARE = (min(previews.CANVASES[0]), min(previews.CANVASES[0]))
 
-def compile_networks(focus: float | None, canvas: tuple[int, int]) -> None:
-    """Renders an empty picture as previews without a map are rendered."""
-    pipeline.load()(np.zeros((*canvas, 3), np.float32), focus=focus, canvas=canvas)
+
+def compile_networks(
+    focus: float | None, canvas: tuple[int, int], size: tuple[int, int] | None = None
+) -> None:
+    """Renders an empty picture of this size as previews without a map are rendered."""
+    pipeline.load()(np.zeros((*(size or canvas), 3), np.float32), focus=focus, canvas=canvas)
 
 
 def compile_lens(rule: HighlightRule | None, radius: float, canvas: tuple[int, int]) -> None:
@@ -41,6 +45,7 @@ PARTS: tuple[Callable[[], None], ...] = (
         for focus in (None, 0.5)
         for canvas in previews.CANVASES
     ),
+    functools.partial(compile_networks, None, previews.CANVASES[0], _SQUARE),
     *(
         functools.partial(compile_lens, rule, radius, canvas)
         for rule in (None, highlights.ContrastRule())

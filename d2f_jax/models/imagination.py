@@ -1,9 +1,10 @@
 """The first step of Algorithm 1: the defocus map that the first network imagines of a picture.
 
 `hallucinate` is a pure function for any picture. `on_host` is the same for one picture in numpy,
-for networks that see every picture at one size: it is laid on a square canvas, so that the network
-is compiled once for all shapes. Where the configuration has an `outline_side`, the network sees the
-picture once more at that size, and edges of its map follow the picture (`outlines`).
+for networks that see every picture at one size: it is laid on one of three canvases, so that the
+network is compiled once for all wide pictures, once for tall and once for squarer ones. Where the
+configuration has an `outline_side`, the network sees the picture once more at that size, and edges
+of its map follow the picture (`outlines`).
 """
 
 import functools
@@ -177,10 +178,18 @@ def _seen(small: Array, side: int | None) -> Array:
 
 def _seen_on_host(
     image: Float[np.ndarray, "p q 3"], side: int
-) -> tuple[Float[np.ndarray, "n n 3"], tuple[int, int]]:
-    """`_seen` in numpy on a square canvas, and where it ends there."""
+) -> tuple[Float[np.ndarray, "m n 3"], tuple[int, int]]:
+    """`_seen` in numpy on the canvas of its shape, and where it ends there."""
     size = _seen_size(image.shape[:2], side)
-    return resize.antialiased(image, size, (max(size), max(size))), size
+    return resize.antialiased(image, size, _canvas(size)), size
+
+
+def _canvas(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the canvas that holds this size: square, or a quarter less one way."""
+    longest = max(size)
+    most = -(-3 * longest // 4 // 32) * 32
+    height, width = (most if length <= most else longest for length in size)
+    return height, width
 
 
 def _seen_size(size: Sequence[int], side: int) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """Teaching a decoder distance."""
 
+import dataclasses
+
 import chex
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,10 @@ def test_a_table_of_other_scenes_is_refused(tmp_path):
         workdir=tmp_path / "w",
     )
     with pytest.raises(ValueError, match=r"table.tsv: describes no scene of .*material"):
+        maps.run(arguments)
+    scenes = make_table(tmp_path / "scenes.tsv", ["1.png"])
+    arguments = dataclasses.replace(arguments, layouts=scenes, subjects=arguments.layouts)
+    with pytest.raises(ValueError, match=r"table.tsv: describes no subject of .*material"):
         maps.run(arguments)
 
 

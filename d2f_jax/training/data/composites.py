@@ -187,11 +187,14 @@ def _whole(
 
 
 def window(
-    rng: np.random.Generator, subject: Subject, size: tuple[int, int]
-) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """A window of a photograph with most of its subject in linear light, and its matte."""
-    pixels = _cut(rng, *read(subject), size)
-    return pixels[..., :3].astype(np.float32), np.clip(pixels[..., 3], 0, 1)
+    rng: np.random.Generator,
+    subject: Subject,
+    size: tuple[int, int],
+    *others: Float[np.ndarray, "H W _"],
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w channels"]]:
+    """A window of a photograph with most of its subject in linear light, its matte, and others."""
+    pixels = _cut(rng, *read(subject), size, *others).astype(np.float32)
+    return pixels[..., :3], np.clip(pixels[..., 3], 0, 1), pixels[..., 4:]
 
 
 def _cut(
@@ -199,7 +202,7 @@ def _cut(
     picture: Float[np.ndarray, "h w 3"],
     matte: Float[np.ndarray, "h w"],
     size: tuple[int, int],
-    *others: Float[np.ndarray, "h w 3"],
+    *others: Float[np.ndarray, "h w _"],
 ) -> Float[np.ndarray, "p q c"]:
     """Picture, matte and others in a window with most of the subject, now and then mirrored."""
     height, width = matte.shape

@@ -9,6 +9,7 @@ row. The ground grows linearly from 0 at the horizon, as a plane does. A thing i
 
 a polygon in percent of width and height, whose value is a number, `@ROW` (what the ground has
 there: where the thing stands), `LEFT>RIGHT` or `TOP^BOTTOM` (linear between the polygon's ends).
+`VALUE: matte` is what the photograph's matte shows: its subject.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,10 @@ Point = tuple[float, float]
 
 
 class Thing(NamedTuple):
-    """A polygon [percent], the disparities of its ends, and whether they are above one another."""
+    """A polygon [percent], the disparities of its ends, and whether they are above one another.
+
+    Without corners it is the subject, which has the shape of the photograph's matte.
+    """
 
     polygon: tuple[Point, ...]
     ends: tuple[float, float]
@@ -44,17 +48,33 @@ class Layout(NamedTuple):
             return 0.0
         return max(0.0, (row - self.horizon) / (100 - self.horizon))
 
-    def disparity(self, size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-        """The disparity of a photograph of this size (height, width)."""
+    def disparity(
+        self, size: tuple[int, int], matte: Bool[np.ndarray, "h w"] | None = None
+    ) -> Float[np.ndarray, "h w"]:
+        """The disparity of a photograph of this size (height, width).
+
+        Args:
+          size: Of the photograph [px].
+          matte: Where its subject is, for layouts that have one.
+
+        Raises:
+          ValueError: if the subject is one of the things and no matte is given, or one without it.
+        """
         height, width = size
         rows = 100 * (np.arange(height) + 0.5) / height
         columns = 100 * (np.arange(width) + 0.5) / width
         drawn = np.repeat([[self.ground(row)] for row in rows], width, 1).astype(np.float32)
         for thing in self.things:
-            inside = _filled(thing.polygon, size)
-            along = np.array(thing.polygon)[:, 1 if thing.vertical else 0]
-            low, high = float(along.min()), float(along.max())
             places = rows[:, None] if thing.vertical else columns[None]
+            if thing.polygon:
+                inside = _filled(thing.polygon, size)
+                along = np.array(thing.polygon)[:, 1 if thing.vertical else 0]
+            elif matte is not None and matte.any():
+                inside = matte
+                along = np.broadcast_to(places, size)[matte]
+            else:
+                raise ValueError("the layout has a subject: give its matte, which is not empty")
+            low, high = float(along.min()), float(along.max())
             share = np.clip((places - low) / max(high - low, 1e-6), 0, 1)
             plane = thing.ends[0] + share * (thing.ends[1] - thing.ends[0])
             drawn = np.where(inside, np.broadcast_to(plane, drawn.shape), drawn)
@@ -98,11 +118,12 @@ def parse(horizon: str, things: str) -> Layout:
 def _thing(layout: Layout, text: str) -> Thing:
     value, _, corners = text.partition(":")
     polygon = []
-    for corner in corners.split():
-        x, y = corner.split(",")
-        polygon.append((float(x), float(y)))
-    if len(polygon) < 3:
-        raise ValueError(f"{text.strip()!r}: a thing is VALUE: x,y x,y x,y ...")
+    if corners.strip() != "matte":
+        for corner in corners.split():
+            x, y = corner.split(",")
+            polygon.append((float(x), float(y)))
+        if len(polygon) < 3:
+            raise ValueError(f"{text.strip()!r}: a thing is VALUE: x,y x,y x,y ... or VALUE: matte")
 
     def number(word: str) -> float:
         word = word.strip()

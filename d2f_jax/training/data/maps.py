@@ -1,12 +1,13 @@
 """Pictures with known defocus maps for the network that imagines them: no lens takes part.
 
 Five kinds: scenes cast by `rooms`; photographs with a layout drawn by eye, alone or with cut-out
-subjects standing in them (`layouts`); subjects in their own photographs, of whose background only
-that it is not in focus is known; and the composites of stage 1.
+subjects standing in them (`layouts`); subjects in their own photographs, of whose background, where
+it was not drawn, only that it is not in focus is known; and the composites of stage 1.
 """
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ class MapsConfig:
       subjects: Photographs with mattes.
       scenes: Photographs without a near subject, for surfaces.
       drawn: Scenes with their layouts, as pairs.
+      own: Layouts of subjects' own photographs by file name.
       kinds: Shares of cast scenes, drawn photographs with subjects, drawn photographs alone,
         subjects in their own photographs, composites.
       amount: Radius of the largest blur over that of the last kernel, where a subject is in focus
@@ -54,6 +56,7 @@ class MapsConfig:
     subjects: tuple[composites.Subject, ...]
     scenes: tuple[Path, ...]
     drawn: tuple[tuple[Path, layouts.Layout], ...]
+    own: Mapping[str, layouts.Layout] = field(default_factory=dict)
     kinds: tuple[float, float, float, float, float] = (0.3, 0.2, 0.1, 0.2, 0.2)
     amount: tuple[float, float] = (0.9, 0.4)
     dolls: float = 0.25
@@ -142,13 +145,23 @@ def _drawn(rng: np.random.Generator, config: MapsConfig, *, subjects: int) -> tu
 
 def _own(rng: np.random.Generator, config: MapsConfig) -> dict[str, np.ndarray]:
     subject = config.subjects[rng.integers(len(config.subjects))]
-    color, alpha = composites.window(rng, subject, config.size)
-    image = photos.encode(color)
+    layout = config.own.get(subject.photo.name)
+    others = [] if layout is None else [_layout_of(subject, layout)[..., None]]
+    color, alpha, others = composites.window(rng, subject, config.size, *others)
     inside = alpha > 0.5
-    return {
-        "image": rooms.finish(rng, image),
-        "defocus": np.where(inside, 0, -OUT_OF_FOCUS).astype(np.float32),
-    }
+    if layout is not None and inside.any():
+        disparity = others[..., 0]
+        defocus = target(disparity, float(np.median(disparity[inside])), config.amount[0])
+    else:
+        defocus = np.where(inside, 0, -OUT_OF_FOCUS).astype(np.float32)
+    return {"image": rooms.finish(rng, photos.encode(color)), "defocus": defocus}
+
+
+@functools.lru_cache(maxsize=256)
+def _layout_of(subject: composites.Subject, layout: layouts.Layout) -> Float[np.ndarray, "h w"]:
+    """The drawn disparity at the size of `composites.read`."""
+    _, matte = composites.read(subject)
+    return layout.disparity(matte.shape, matte > 0.5)
 
 
 def _composite(rng: np.random.Generator, config: MapsConfig) -> dict[str, np.ndarray]:

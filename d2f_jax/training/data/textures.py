@@ -24,7 +24,10 @@ def surface(rng: np.random.Generator, size: Size) -> Surface:
 def outline(rng: np.random.Generator, size: Size) -> Outline:
     """A random object: a blob, a card, a figure, or something thin (branches, bars, blades)."""
     kinds = (_blob, _blob, _card, figure, figure, figure, _branches, _bars, _blades)
-    return kinds[rng.integers(len(kinds))](rng, size)
+    while True:  # branches may grow out of the picture altogether
+        alpha = kinds[rng.integers(len(kinds))](rng, size)
+        if (alpha > 0.5).any():
+            return alpha
 
 
 def noise(

@@ -47,6 +47,28 @@ def test_each_kind_has_a_map_and_the_same_seed_gives_the_same_sample(config, kin
         assert defocus.max() <= 1
 
 
+def test_the_drawn_background_of_a_subject_is_known(config):
+    own = {subject.photo.name: layouts.parse("0", "@80: matte") for subject in config.subjects[1:]}
+    settings = vars(config) | {"kinds": (0.0, 0.0, 0.0, 1.0, 0.0)}
+    with_layouts = maps.MapsConfig(**(settings | {"own": own}))
+    known = 0
+    for index in range(12):
+        sample = maps.make_sample(with_layouts, index)
+        plain = maps.make_sample(maps.MapsConfig(**settings), index)
+        np.testing.assert_array_equal(sample["image"], plain["image"])
+        if (sample["defocus"] < 0).any():  # of the subject that was not drawn
+            np.testing.assert_array_equal(sample["defocus"], plain["defocus"])
+            continue
+        known += 1
+        subject = plain["defocus"] == 0
+        inner = np.lib.stride_tricks.sliding_window_view(subject, (3, 3)).all((2, 3))
+        assert sample["defocus"][1:-1, 1:-1][inner].max() < 0.05
+        column = sample["defocus"][:, 0]
+        assert column[0] > column[len(column) // 2]  # the ground recedes
+        assert config.amount[0] <= sample["defocus"].max() < 1
+    assert 6 < known < 12
+
+
 def test_composites_among_other_kinds_have_every_blur(config, monkeypatch):
     made = composites.make_sample
     radii = []

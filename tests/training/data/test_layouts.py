@@ -41,10 +41,25 @@ def test_what_cannot_be_read_is_refused_with_its_line(tmp_path, horizon, things)
         layouts.read_table(tmp_path / "none.tsv")
 
 
+def test_a_subject_has_the_shape_of_its_matte():
+    matte = np.zeros((10, 8), bool)
+    matte[4:7, 2:6] = True
+    drawn = layouts.parse("0", "@75: matte").disparity((10, 8), matte)
+    assert (drawn[matte] == 0.75).all()
+    np.testing.assert_array_equal(drawn[~matte], layouts.parse("0", "").disparity((10, 8))[~matte])
+    receding = layouts.parse("-", ".2>.8: matte").disparity((10, 8), matte)
+    np.testing.assert_allclose(receding[5, 2:6], [0.2, 0.4, 0.6, 0.8], atol=1e-6)
+    for no_matte in (None, np.zeros((10, 8), bool)):
+        with pytest.raises(ValueError, match="give its matte"):
+            layouts.parse("0", "@75: matte").disparity((10, 8), no_matte)
+
+
 def test_the_tables_of_the_project_can_be_drawn():
-    for name in ("weights_layouts.tsv", "weights_people.tsv"):
+    matte = np.zeros((60, 80), bool)
+    matte[20:50, 30:60] = True
+    for name in ("weights_layouts.tsv", "weights_people.tsv", "weights_subjects.tsv"):
         for layout in layouts.read_table(DOCS / name).values():
-            drawn = layout.disparity((60, 80))
+            drawn = layout.disparity((60, 80), matte)
             assert np.isfinite(drawn).all()
             assert 0 <= drawn.min() < drawn.max() <= 1.2
 

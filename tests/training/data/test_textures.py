@@ -37,6 +37,13 @@ def test_outlines_cover_a_part_with_soft_edges(draw):
         assert ((alpha > 0) & (alpha < 1)).any()
 
 
+def test_an_object_is_never_outside_of_its_picture():
+    rng = np.random.default_rng(623)
+    assert rng.integers(9) == 6  # branches
+    assert textures._branches(rng, (96, 128)).max() < 0.5
+    assert textures.outline(np.random.default_rng(623), (96, 128)).max() > 0.5
+
+
 def test_noise_is_smooth_and_seeded():
     draw = [textures.noise(np.random.default_rng(1), SIZE, cells=4, octaves=1) for _ in range(2)]
     np.testing.assert_array_equal(*draw)
