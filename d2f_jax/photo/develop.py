@@ -224,25 +224,10 @@ def through_d2f(
     if disparity is not None:
         disparity = fitted(disparity, (height, width))
         options |= {"disparity": disparity, "focus": focused_value(disparity, focus)}
-    elif isinstance(focus, focus_names.Point):
-        focus = focus_names.inside(focus, (height, width))
-        seen = defocus(d2f, photo) if seen is None else seen
-        rows, columns = seen.shape
-        options["focus"] = float(seen[focus.y * rows // height, focus.x * columns // width])
-    elif focus == "auto":
-        options["focus"] = None
-    elif isinstance(focus, float):
-        if not 0 <= focus <= 1:
-            raise ValueError(
-                f"a focus of {focus:g}: the network's map has values from 0, where it sees the "
-                "subject, to 1; a point is named X,Y"
-            )
-        options["focus"] = focus
     else:
-        raise ValueError(
-            "a focus on nearest, on a box or at a distance needs a disparity map (--disparity or "
-            "--depth-model)"
-        )
+        if isinstance(focus, focus_names.Point) and seen is None:
+            seen = defocus(d2f, photo)
+        options["focus"] = imagined_focus(focus, (height, width), seen)
 
     if disparity is None and seen is not None:
         options["seen"] = seen
@@ -299,6 +284,41 @@ def hallucinated(
     size = photo.image.shape[:2]
     scale = max(seen.shape) / max(size)
     return 1 - fitted(np.asarray(seen), (round(scale * size[0]), round(scale * size[1])))
+
+
+def imagined_focus(
+    focus: focus_names.Focus,
+    size: tuple[int, int],
+    seen: Float[np.ndarray, "m n"] | Float[Array, "m n"] | None,
+) -> float | None:
+    """The value of the network's own map that a focus stands for; None where the network chooses.
+
+    Args:
+      focus: What is sharp.
+      size: Height and width of the photograph.
+      seen: What `defocus` made of it, at any size; for points alone.
+
+    Raises:
+      ValueError: for values beyond the map's, points outside of the picture, and what needs a
+        disparity map.
+    """
+    if focus == "auto":
+        return None
+    if isinstance(focus, focus_names.Point) and seen is not None:
+        height, width = size
+        place, (rows, columns) = focus_names.inside(focus, size), seen.shape
+        return float(seen[place.y * rows // height, place.x * columns // width])
+    if isinstance(focus, float):
+        if not 0 <= focus <= 1:
+            raise ValueError(
+                f"a focus of {focus:g}: the network's map has values from 0, where it sees the "
+                "subject, to 1; a point is named X,Y"
+            )
+        return focus
+    raise ValueError(
+        "a focus on nearest, on a box or at a distance needs a disparity map (--disparity or "
+        "--depth-model)"
+    )
 
 
 def encoded(photo: Photo) -> Float[np.ndarray, "h w 3"]:

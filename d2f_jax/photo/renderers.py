@@ -99,11 +99,14 @@ def renderer(
     )
 
     def chosen(
-        photo: Photo, made: DisparityOutput, mask: Float[np.ndarray, "m n"] | None
+        photo: Photo,
+        made: DisparityOutput,
+        mask: Float[np.ndarray, "m n"] | None,
+        named: focus_names.Focus = focus,
     ) -> focus_names.Focus:
         """What is named; else, if no mask says it, where the network sees the subject."""
-        if focus != "auto" or mask is not None:
-            return focus
+        if named != "auto" or mask is not None:
+            return named
         return focus_names.subject(made.disparity, networks.sharpness(photo))
 
     def render(
@@ -119,12 +122,16 @@ def renderer(
             mask = None  # the photograph's own matte gives way to what is named
         if (always or ("d2f" if made is None else "lens")) == "d2f":
             _refuse_lens_options(settings)
+            named = focus
             if made is None and (mask is not None or settings.sharp):
-                made = DisparityOutput(develop.hallucinated(photo, networks.defocus(photo)))
+                seen = networks.defocus(photo)
+                value = develop.imagined_focus(focus, photo.image.shape[:2], seen)
+                named = focus if value is None else 1 - value  # as the map is turned round
+                made = DisparityOutput(develop.hallucinated(photo, seen))
             if made is None:
                 seen = networks.defocus(photo) if again else None  # alone, all is one program
                 return through_d2f(networks.d2f, photo, focus=focus, blur=blur, seen=seen)
-            sharp = chosen(photo, made, mask)
+            sharp = chosen(photo, made, mask, named)
             disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
             return through_d2f(networks.d2f, photo, disparity, focus=sharp, blur=blur)
         if made is None:

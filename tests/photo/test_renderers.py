@@ -125,6 +125,21 @@ def test_sharp_keeps_what_the_network_chose(here, d2f, sees_the_left):
     assert d2f.calls[1]["focus"] == pytest.approx(1 - 7.5 / 79, abs=0.03)
 
 
+def test_a_focus_means_the_same_on_the_networks_map_with_and_without_a_range(here, d2f, capsys):
+    """The map that is bent is the network's turned round, so its values are too."""
+    for options in ([], ["--sharp", "0.05"]):
+        for named, expected in (("0.25", 0.25), ("40,30", float(make_disparity()[30, 40]))):
+            d2f.calls.clear()
+            assert cli.main(["bokeh", "a.png", "--focus", named, *options]) == 0
+            value = d2f.calls[-1]["focus"]
+            assert (1 - value if options else value) == pytest.approx(expected, abs=0.02)
+        for named in ("2m", "nearest", "0,0,30,30"):
+            assert cli.main(["bokeh", "a.png", "--focus", named, *options]) == 2
+            assert "needs a disparity map" in capsys.readouterr().err
+        assert cli.main(["bokeh", "a.png", "--focus", "7", *options]) == 2
+        assert "a focus of 7: the network's map" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [["--focus", "nearest"], ["--mask", "mask.png"], []])
 def test_the_network_looks_only_where_nothing_else_says_what_is_sharp(
     here, lens, d2f, sees_the_left, options
