@@ -133,6 +133,7 @@ def test_memory_is_that_of_another_process(measure):
         measure(32, 48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 def test_made_parameters_fill_the_layers(train):
     images = inputs.photograph(64, 96)[None]

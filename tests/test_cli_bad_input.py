@@ -272,6 +272,7 @@ def test_focus_outside_the_picture(here, lens, capsys, focus):
     assert f"a.png: focus {focus} lies outside the picture, which is 80 wide and 64 high" in line
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_no_memory_is_a_message(here, monkeypatch, capsys):
     def fail(*_, **__):

@@ -89,6 +89,7 @@ def test_a_batch_is_its_pictures(tiny):
         np.testing.assert_allclose(ours[1], expected, atol=TWIN)
 
 
+@pytest.mark.slow
 def test_chunks_strips_and_tiles_change_nothing(tiny):
     image = picture()
     whole = tiny(image, layer_batch=3, strip=1000)
@@ -194,6 +195,7 @@ def test_blur_scales_the_kernels(tiny):
     np.testing.assert_allclose(tiny(image, blur=1.3).rendered, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_network(tiny):
     image = picture(64, 64)
     bank = jnp.asarray(kernels.kernel_bank(tiny.config.sizes))
@@ -236,6 +238,7 @@ def test_save_and_load(tmp_path, monkeypatch, tiny, parts):
     np.testing.assert_allclose(loaded(picture()).rendered, tiny(picture()).rendered, atol=EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -265,8 +268,9 @@ def test_pictures_on_canvases_are_as_compiled_for_their_size(lite, options):
 
 def test_outlines_are_made_of_a_second_look_and_can_be_left_out(lite):
     d2f, _ = lite
-    plain = pipeline.D2F(dataclasses.replace(d2f.config, outline_side=None), d2f.params, {})
-    assert d2f.config.outline_net.last == 2
+    without = dataclasses.replace(d2f.config, outline_side=None, ground=0.0)
+    plain = pipeline.D2F(without, d2f.params, {})
+    assert d2f.config.outline_net.last == 1
     image = np.asarray(picture(137, 210))
     seen = resize.bilinear(image, pipeline.working_size(137, 210))
     raw = np.clip(imagination._raw_on_host(plain.config, plain.params, seen), 0, 1)
@@ -292,6 +296,7 @@ def test_sizes_and_shapes_share_what_is_compiled(lite):
     assert [function._cache_size() for function in shared] == networks
 
 
+@pytest.mark.slow
 def test_threads_get_what_one_gets(lite):
     d2f, _ = lite
     images = [np.asarray(picture(150, 200 + number, seed=number)) for number in range(8)]

@@ -27,8 +27,9 @@ class Arguments:
     """Joins weights that share an encoder.
 
     Attributes:
-      parts: Weights files or stage-1 runs; outlines are made by the latter half of them
-        (`architectures.D2FConfig.outline_net`), so those that follow edges best come last.
+      parts: Weights files or stage-1 runs; outlines are made by the last half of them,
+        rounded down, at least by one (`architectures.D2FConfig.outline_net`), so those that follow
+        edges best come last.
       out: File to write, in float16.
       licence: What one may do with the weights; what the files say when left out. Runs say nothing.
     """

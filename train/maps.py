@@ -1,6 +1,6 @@
 """Teaches the decoder of the defocus network distance, from maps that are known.
 
-    python -m train.maps MATERIAL --layouts TABLE --start FILE|RUN --workdir DIR
+    python -m train.maps MATERIAL --layouts TABLE [--subjects TABLE] --start FILE|RUN --workdir DIR
 
 Comes after stage 1 and takes its networks; only the decoder learns. The frozen encoder sees each
 picture of `d2f_jax.training.data.maps` once, and what it makes of it is kept in DIR, in a folder of
@@ -134,11 +134,19 @@ def make_features(
     drawn = maps.drawn_scenes(material.scenes, layouts.read_table(arguments.layouts))
     if not drawn:
         raise ValueError(f"{arguments.layouts}: describes no scene of {arguments.material}")
+    for path, layout in drawn:
+        if layout.has_subject:
+            raise ValueError(f"{arguments.layouts}: {path.name} is a scene, and has no matte")
     own = {}
     if arguments.subjects is not None:
         own = layouts.read_table(arguments.subjects)
-        if not any(subject.photo.name in own for subject in material.subjects):
+        names = {subject.photo.name for subject in material.subjects}
+        for name in names & own.keys():
+            if not own[name].has_subject:
+                raise ValueError(f"{arguments.subjects}: {name} has no VALUE: matte")
+        if not names & own.keys():
             raise ValueError(f"{arguments.subjects}: describes no subject of {arguments.material}")
+        print(f"{len(names & own.keys())} of {len(names)} subjects have layouts", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     encoder = {
         "params": variables["params"]["encoder"],
@@ -202,7 +210,7 @@ def _known_by(variables: dict[str, Any], arguments: Arguments) -> str:
     for leaf in jax.tree.leaves(variables):
         digest.update(np.asarray(leaf).tobytes())
     for table in (arguments.layouts, arguments.subjects):
-        digest.update(b"" if table is None or not table.is_file() else table.read_bytes())
+        digest.update(b"\0" if table is None or not table.is_file() else table.read_bytes())
     return digest.hexdigest()[:8]
 
 

@@ -16,12 +16,13 @@ RADII = (16.0, 4.0, 40.0)
 """One of each number of levels that previews have (`render.ladder`), the commonest first."""
 
 _SQUARE = (min(previews.CANVASES[0]), min(previews.CANVASES[0]))
+"""A preview that the network sees on its third canvas, the square one (`imagination`)."""
 
 
 def compile_networks(
     focus: float | None, canvas: tuple[int, int], size: tuple[int, int] | None = None
 ) -> None:
-    """Renders an empty picture of this size as previews without a map are rendered."""
+    """Renders an empty picture as previews without a map are; of this size, or as the canvas."""
     pipeline.load()(np.zeros((*(size or canvas), 3), np.float32), focus=focus, canvas=canvas)
 
 

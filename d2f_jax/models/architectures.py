@@ -50,6 +50,9 @@ class D2FConfig:
         size, as released.
       outline_side: Long side at which `outline_net` sees the picture once more, for the outlines of
         the map (`outlines`) [px]; None: it does not.
+      ground: How much of the blur of what is out of focus comes from its height in the picture
+        (`defocus.receding`), from 0 to 0.5; 0 leaves the network's map. It goes with the
+        architecture, so weights trained for it have it too.
     """
 
     defocus_net: hallucination.DefocusNet = hallucination.DefocusNet()  # noqa: RUF009
@@ -63,11 +66,12 @@ class D2FConfig:
     theta: float = 0.25
     defocus_side: int | None = None
     outline_side: int | None = None
+    ground: float = 0.0
 
     @property
     def outline_net(self) -> hallucination.DefocusNet:
-        """The defocus network with the latter half of its decoders, which makes outlines."""
-        return self.defocus_net.clone(last=(self.defocus_net.decoders + 1) // 2)
+        """The defocus network that makes outlines: with the last half of its decoders, or one."""
+        return self.defocus_net.clone(last=max(1, self.defocus_net.decoders // 2))
 
 
 ARCHITECTURES: dict[str, D2FConfig] = {
@@ -89,6 +93,7 @@ ARCHITECTURES: dict[str, D2FConfig] = {
         defocus_side=256,  # as in training
         outline_side=384,  # at 512 twice as slow, at 320 a tenth more is wrong along outlines
         theta=0.4,
+        ground=0.15,
     ),
     # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.
     "d2f-smoke": D2FConfig(

@@ -21,6 +21,9 @@ MULTI_CHANNEL_SIZES = (1, 9, 21, 37, 53, 69)
 LEAST_SHARP = 0.005
 """Share of a picture that is sharp at least, see `least_blurred`."""
 
+_FOOT = 0.97  # share of what is in focus that lies above its foot
+_LEAST_FOOT = 0.2  # rows on one side of the foot, as a share of the picture, that span the range
+
 
 class DefocusNet(nn.Module):
     """Predicts the defocus map from a single sharp image (Eq. 2).
@@ -115,6 +118,44 @@ def least_blurred(defocus: Float[Array | np.ndarray, "*b h w"], share: float = L
     """
     xp: Any = np if isinstance(defocus, np.ndarray) else jnp
     return xp.quantile(defocus, share, axis=(-2, -1), method="lower")
+
+
+def receding(defocus: Float[Array | np.ndarray, "*b h w"], *, theta: float, share: float) -> Any:
+    """Has what is out of focus recede: what is higher in a picture is mostly farther.
+
+    A network that saw few photographs blurs a whole background alike. Things stand on a ground,
+    and where they stand tells how far they are (Torralba and Oliva, Depth estimation from image
+    structure, 2002); so a share of each value is taken from how far its row lies above the foot of
+    what is in focus, or, counting half, below it.
+
+    Args:
+      defocus: Map in [0, 1] of which 0 is in focus.
+      theta: Defocus at which nothing is in focus any more, above 0; up to half of it values stay.
+      share: Part of a value from `theta` on that its row decides, in [0, 0.5].
+
+    Returns:
+      The map in [0, 1], of numpy for a map of numpy; as it was where nothing is in focus.
+
+    Raises:
+      ValueError: for a share beyond 0.5, with which what is out of focus could come into it.
+    """
+    if not 0 <= share <= 0.5:
+        raise ValueError(f"the share that rows decide is from 0 to 0.5, got {share:g}")
+    xp: Any = np if isinstance(defocus, np.ndarray) else jnp
+    sharp = xp.clip(1 - 2 * defocus / theta, 0, 1).mean(-1)  # of each row
+    count = xp.cumsum(sharp, -1)
+    # Of a row so much as still belongs to what is above the foot: it moves without jumps.
+    above = (_FOOT * count[..., -1:] - (count - sharp)) / xp.maximum(sharp, 1e-6)
+    height = defocus.shape[-2]
+    foot = xp.where(sharp > 0, xp.clip(above, 0, 1), count < _FOOT * count[..., -1:]).mean(-1)
+    foot = foot.astype(defocus.dtype)[..., None]
+    rows = (xp.arange(height, dtype=defocus.dtype) + 0.5) / height
+    rows = xp.broadcast_to(rows, sharp.shape)
+    behind = (foot - rows) / xp.maximum(foot, _LEAST_FOOT)
+    before = 0.5 * (rows - foot) / xp.maximum(1 - foot, _LEAST_FOOT)
+    away = xp.where(rows < foot, behind, before)[..., None]
+    weight = share * xp.clip(2 * defocus / theta - 1, 0, 1) * (count[..., -1:, None] > 0)
+    return defocus + weight * (away - defocus)
 
 
 def from_disparity(

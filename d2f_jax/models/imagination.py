@@ -8,6 +8,7 @@ of its map follow the picture (`outlines`).
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -135,7 +136,7 @@ def _finished(
     clip: bool,
     always_sharp: bool,
 ) -> Any:
-    """What the network says, cut, lowered, outlined and brought to working size; how far lowered.
+    """What the network says, cut, lowered, outlined, receding, at working size; how far lowered.
 
     Edges are looked for in the lowered map, and what they took of its sharp part is given back.
     `look` shows the network the picture at a side, and tells how to join and to follow it.
@@ -151,6 +152,8 @@ def _finished(
         defocus, moved = _lowered(join(defocus), always_sharp)
         defocus, more = _lowered(follow(defocus), always_sharp)
         moved = moved + more
+    if config.ground:
+        defocus = hallucination.receding(defocus, theta=config.theta, share=config.ground)
     return _resized(defocus, small), moved
 
 
@@ -185,9 +188,12 @@ def _seen_on_host(
 
 
 def _canvas(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the canvas that holds this size: square, or a quarter less one way."""
+    """Height and width of the canvas that holds this size: square, or about a quarter less one way.
+
+    A picture may be wide at one side and squarer at another, as sizes are multiples of 32.
+    """
     longest = max(size)
-    most = -(-3 * longest // 4 // 32) * 32
+    most = math.ceil(3 * longest / 128) * 32
     height, width = (most if length <= most else longest for length in size)
     return height, width
 

@@ -5,6 +5,7 @@ Two renderers: `through_lens` follows the light of a map through an ideal lens (
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -227,7 +228,7 @@ def through_d2f(
     else:
         if isinstance(focus, focus_names.Point) and seen is None:
             seen = defocus(d2f, photo)
-        options["focus"] = imagined_focus(focus, (height, width), seen)
+        options["focus"] = imagined_focus(focus, (height, width), lambda: seen)
 
     if disparity is None and seen is not None:
         options["seen"] = seen
@@ -287,16 +288,17 @@ def hallucinated(
 
 
 def imagined_focus(
-    focus: focus_names.Focus,
-    size: tuple[int, int],
-    seen: Float[np.ndarray, "m n"] | Float[Array, "m n"] | None,
+    focus: focus_names.Focus, size: tuple[int, int], look: Callable[[], Any]
 ) -> float | None:
-    """The value of the network's own map that a focus stands for; None where the network chooses.
+    """The value of the network's own map that a focus stands for.
 
     Args:
       focus: What is sharp.
       size: Height and width of the photograph.
-      seen: What `defocus` made of it, at any size; for points alone.
+      look: Gives what `defocus` made of it, at any size; called for points inside it alone.
+
+    Returns:
+      A value in [0, 1], 0 where the network sees the subject; None where it is to choose.
 
     Raises:
       ValueError: for values beyond the map's, points outside of the picture, and what needs a
@@ -304,9 +306,9 @@ def imagined_focus(
     """
     if focus == "auto":
         return None
-    if isinstance(focus, focus_names.Point) and seen is not None:
-        height, width = size
-        place, (rows, columns) = focus_names.inside(focus, size), seen.shape
+    if isinstance(focus, focus_names.Point):
+        place, (height, width), seen = focus_names.inside(focus, size), size, look()
+        rows, columns = seen.shape
         return float(seen[place.y * rows // height, place.x * columns // width])
     if isinstance(focus, float):
         if not 0 <= focus <= 1:

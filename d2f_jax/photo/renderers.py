@@ -122,18 +122,21 @@ def renderer(
             mask = None  # the photograph's own matte gives way to what is named
         if (always or ("d2f" if made is None else "lens")) == "d2f":
             _refuse_lens_options(settings)
-            named = focus
+            named, imagined = focus, made is None
             if made is None and (mask is not None or settings.sharp):
-                seen = networks.defocus(photo)
-                value = develop.imagined_focus(focus, photo.image.shape[:2], seen)
+                size, look = photo.image.shape[:2], functools.partial(networks.defocus, photo)
+                value = develop.imagined_focus(focus, size, look)
                 named = focus if value is None else 1 - value  # as the map is turned round
-                made = DisparityOutput(develop.hallucinated(photo, seen))
+                made = DisparityOutput(develop.hallucinated(photo, look()))
             if made is None:
                 seen = networks.defocus(photo) if again else None  # alone, all is one program
                 return through_d2f(networks.d2f, photo, focus=focus, blur=blur, seen=seen)
             sharp = chosen(photo, made, mask, named)
             disparity, sharp = _bent(photo, made.disparity, sharp, mask, settings)
-            return through_d2f(networks.d2f, photo, disparity, focus=sharp, blur=blur)
+            done = through_d2f(networks.d2f, photo, disparity, focus=sharp, blur=blur)
+            if imagined and done.notice is not None:  # it tells of the map that was turned round
+                return done._replace(notice=develop.NOTHING_SHARP)
+            return done
         if made is None:
             raise ValueError(
                 "the renderer lens needs a disparity map: add --disparity FILE or --depth-model "

@@ -84,8 +84,9 @@ class Settings(MapSettings):
             help="What is sharp: the point X pixels from the left and Y from the top of the "
             "upright photograph, a box LEFT,TOP,RIGHT,BOTTOM, nearest, a distance such as 2.5m "
             "(maps in metres or 1/m), or a value of the map (pictures of integers count from 0 to "
-            "1). auto is where the network sees the subject; with a map, if it sees none, what is "
-            "near in the middle.",
+            "1; without a map that of the network, 0 where it sees the subject). auto is where "
+            "the network sees the subject; with a map, if it sees none, what is near in the "
+            "middle.",
         ),
     ] = "auto"
     mask: Annotated[

@@ -45,6 +45,7 @@ def test_leading_axes_and_sizes(variables):
         net.apply(variables, jnp.zeros((40, 64, 3)))
 
 
+@pytest.mark.slow
 def test_several_decoders_give_the_mean_of_their_maps_each_cut_to_its_range(variables):
     """And each keeps its parameters under a name of its own."""
     others = [init(tiny(), seed) for seed in (2, 3)]
@@ -166,3 +167,53 @@ def test_lowering_a_map_hides_where_it_starts_from_the_gradient():
     gradient = jax.grad(blur)(ramp)
     assert abs(float(gradient.sum())) < 1e-4 * float(jnp.abs(gradient).sum())
     assert float(jnp.abs(gradient).max()) > 0
+
+
+def box_in_focus(height=100, width=80):
+    """Everything at 0.8 but a box in focus, whose foot lies at 60 % of the height."""
+    values = np.full((height, width), np.float32(0.8))
+    values[height * 3 // 10 : height * 6 // 10, width // 4 : width // 2] = 0.1
+    return values
+
+
+def test_what_is_out_of_focus_recedes_from_the_foot_of_what_is_in_focus():
+    values = box_in_focus()
+    moved = defocus.receding(values, theta=0.4, share=0.25)
+    inside = values < 0.2
+    np.testing.assert_array_equal(moved[inside], values[inside])
+    foot = 0.59  # 97 % of the box ends there
+    column, rows = moved[:, 0], (np.arange(100) + 0.5) / 100
+    away = np.where(rows < foot, (foot - rows) / foot, 0.5 * (rows - foot) / (1 - foot))
+    np.testing.assert_allclose(column, 0.75 * 0.8 + 0.25 * away, atol=0.01)
+    assert (np.diff(column[:59]) < 0).all()
+    assert (np.diff(column[60:]) > 0).all()
+    assert 0 <= moved.min() < moved.max() <= 1
+    # A pixel that comes into focus does not make the foot jump by a row.
+    first, second = values.copy(), values.copy()
+    first[80, 70], second[80, 70] = 0.2001, 0.1999
+    first, second = (defocus.receding(x, theta=0.4, share=0.25)[:, 0] for x in (first, second))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    # Half of the way from the edge of what is in focus to `theta`, half of the share.
+    half = np.where(inside, values, np.float32(0.3))
+    moved = defocus.receding(half, theta=0.4, share=0.25)
+    np.testing.assert_allclose(moved[0, 0], 0.3 + 0.125 * (away[0] - 0.3), atol=0.003)
+
+
+def test_receding_is_the_same_in_numpy_jax_and_batches_and_leaves_what_it_must():
+    values = box_in_focus()
+    ours = defocus.receding(values, theta=0.4, share=0.15)
+    assert isinstance(ours, np.ndarray)
+    assert ours.dtype == np.float32
+    batch = jnp.stack([jnp.asarray(values), jnp.full(values.shape, 0.8)])
+    moved = jax.jit(lambda x: defocus.receding(x, theta=0.4, share=0.15))(batch)
+    np.testing.assert_allclose(moved[0], ours, atol=1e-6)
+    np.testing.assert_array_equal(moved[1], batch[1])  # nothing is in focus: as it was
+    np.testing.assert_array_equal(defocus.receding(values, theta=0.4, share=0.0), values)
+    edge = box_in_focus()
+    edge[-1] = 0.0  # in focus down to the last row
+    moved = defocus.receding(edge, theta=0.4, share=0.5)
+    np.testing.assert_array_equal(moved < 0.2, edge < 0.2)  # nothing comes into focus
+    with pytest.raises(ValueError, match=r"from 0 to 0.5, got 0.6"):
+        defocus.receding(edge, theta=0.4, share=0.6)
+    slopes = jax.grad(lambda x: defocus.receding(x, theta=0.4, share=0.15).sum())(batch)
+    assert bool(jnp.isfinite(slopes).all())

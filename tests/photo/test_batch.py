@@ -154,6 +154,7 @@ def test_conventions_and_named_focus(tmp_path, photograph, capsys, focus):
     assert radius.mean(axis=0).argmin() < 32
 
 
+@pytest.mark.slow
 def test_blades_and_restored_lights(tmp_path):
     """A clipped lamp in the dark opens into a brighter disc, of another shape with three blades."""
     image = np.full((96, 128, 3), 20, np.uint8)

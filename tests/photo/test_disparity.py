@@ -144,6 +144,7 @@ def test_steps_of_eight_bits_are_smoothed_and_edges_stay():
     np.testing.assert_allclose(smooth[40, 101] - smooth[40, 100], 0.4, atol=4.1 / 255)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [20, 60])
 @pytest.mark.parametrize(("levels", "decibels"), [(256, 55), (64, 50)])
 def test_a_slanted_ground_of_few_levels_shows_no_seams(radius, levels, decibels):

@@ -127,17 +127,33 @@ def test_sharp_keeps_what_the_network_chose(here, d2f, sees_the_left):
 
 def test_a_focus_means_the_same_on_the_networks_map_with_and_without_a_range(here, d2f, capsys):
     """The map that is bent is the network's turned round, so its values are too."""
-    for options in ([], ["--sharp", "0.05"]):
+    save_mask("mask.png")
+    for options in ([], ["--sharp", "0.05"], ["--mask", "mask.png"]):
         for named, expected in (("0.25", 0.25), ("40,30", float(make_disparity()[30, 40]))):
             d2f.calls.clear()
             assert cli.main(["bokeh", "a.png", "--focus", named, *options]) == 0
             value = d2f.calls[-1]["focus"]
             assert (1 - value if options else value) == pytest.approx(expected, abs=0.02)
+        looks = len(d2f.calls)
         for named in ("2m", "nearest", "0,0,30,30"):
             assert cli.main(["bokeh", "a.png", "--focus", named, *options]) == 2
             assert "needs a disparity map" in capsys.readouterr().err
         assert cli.main(["bokeh", "a.png", "--focus", "7", *options]) == 2
         assert "a focus of 7: the network's map" in capsys.readouterr().err
+        assert len(d2f.calls) == looks  # it is refused before the network runs
+
+
+def test_a_note_does_not_name_values_that_nobody_gave(here, d2f, monkeypatch, capsys):
+    whole = type(d2f).__call__
+
+    def nothing_sharp(self, image, **options):
+        return whole(self, image, **options)._replace(fusion_mask=np.zeros(image.shape[:2]))
+
+    monkeypatch.setattr(type(d2f), "__call__", nothing_sharp)
+    assert cli.main(["bokeh", "a.png", "--focus", "0.25", "--sharp", "0.05"]) == 0
+    note = " ".join(capsys.readouterr().err.split())
+    assert "nothing is sharp; name another focus" in note
+    assert "0.75" not in note
 
 
 @pytest.mark.parametrize("options", [["--focus", "nearest"], ["--mask", "mask.png"], []])

@@ -69,6 +69,7 @@ def test_moves_of_focus_blur_map_and_opening_compile_nothing():
     assert compilations() == 3
 
 
+@pytest.mark.slow
 def test_sizes_share_what_is_compiled_and_change_nothing():
     """Rounded up to a common size, or compiled for its own: the same within 1e-5."""
     scene, map_ = smooth_scene(80, 112)
@@ -103,6 +104,7 @@ def test_a_single_light_is_the_disc_of_its_own_radius(radius):
         assert -10 * np.log10(error) > 45
 
 
+@pytest.mark.slow
 def test_a_light_behind_a_sharp_object_stays_behind_it():
     """Also through the translucent edge of a blurred one, and with several pictures at once."""
     image = np.zeros((96, 96, 3), np.float32)
@@ -183,6 +185,7 @@ def test_photograph_is_met(photograph):
     assert inner_psnr(image, bokeh) < 25
 
 
+@pytest.mark.slow
 def test_batches_vmap_tiles_and_layer_batch_agree(photograph):
     image, disparity, _, focus, _ = photograph
     options = {"blur": 16.0, "max_radius": 12.0}
@@ -271,10 +274,7 @@ def test_gradients_match_finite_differences(focus, blur, options):
 
 @pytest.mark.slow
 def test_gradients_of_several_layers_at_a_time():
-    """The same as of one at a time, which finite differences confirm.
-
-    In float64, as single layers with small kernels are blurred in another way.
-    """
+    """As of one at a time; in float64, as single layers of small kernels are blurred otherwise."""
     image, disparity = smooth_scene()
     probe = np.random.default_rng(0).standard_normal(image.shape)
     with enable_x64(True):
@@ -333,6 +333,7 @@ def test_hdr_lights_and_encodings():
     assert lens_blur(image.astype(np.float16), disparity, focus=0.0, blur=3.0).dtype == "f2"
 
 
+@pytest.mark.slow
 def test_highlights_glow_when_restored():
     image = np.full((48, 48, 3), 0.1, np.float32)
     image[23:26, 23:26] = 1.0

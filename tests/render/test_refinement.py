@@ -177,6 +177,7 @@ def test_equals_the_slow_twin():
     np.testing.assert_allclose(refined[14:-14, 14:-14], expected[14:-14, 14:-14], atol=TWIN)
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_tiles_change_nothing():
     image, disc = scene((150, 131))
     small = jnp.asarray(jax.image.resize(disc.astype(np.float32), (61, 53), "linear"))
@@ -198,6 +199,7 @@ def test_pictures_of_all_sizes_share_what_is_compiled():
     assert refinement._tile._cache_size() == before
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_map():
     image, disc = scene((64, 64))
     small = jnp.asarray(shrunk(disc, 4) + np.linspace(0, 0.5, 16)[:, None], jnp.float32)

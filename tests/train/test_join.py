@@ -33,6 +33,7 @@ def parts(tmp_path, trees):
     return paths
 
 
+@pytest.mark.slow
 def test_the_map_is_the_mean_and_joining_goes_on(tmp_path, parts):
     out, more = tmp_path / "two.safetensors", tmp_path / "three.safetensors"
     join.join(join.Arguments(parts=parts, out=out))

@@ -66,6 +66,24 @@ def test_a_table_of_other_scenes_is_refused(tmp_path):
     arguments = dataclasses.replace(arguments, layouts=scenes, subjects=arguments.layouts)
     with pytest.raises(ValueError, match=r"table.tsv: describes no subject of .*material"):
         maps.run(arguments)
+    subjects = tmp_path / "subjects.tsv"
+    subjects.write_text("file\thorizon\tthings\n1.png\t0\t@70: 0,30 40,30 40,70\n")
+    with pytest.raises(ValueError, match=r"subjects.tsv: 1.png has no VALUE: matte"):
+        maps.run(dataclasses.replace(arguments, subjects=subjects))
+    subjects.write_text("file\thorizon\tthings\n1.png\t0\t@70: matte\n")
+    with pytest.raises(ValueError, match=r"subjects.tsv: 1.png is a scene, and has no matte"):
+        maps.run(dataclasses.replace(arguments, layouts=subjects))
+
+
+def test_features_of_other_samples_have_a_folder_of_their_own(tmp_path):
+    table, other = (make_table(tmp_path / f"{n}.tsv", [f"{n}.png"]) for n in "ab")
+    start, workdir = tmp_path / "start.safetensors", tmp_path / "w"
+    arguments = maps.Arguments(material=tmp_path, layouts=table, start=start, workdir=workdir)
+    network = {"params": {"kernel": np.ones(3, np.float32)}}
+    changes = ({}, {"layouts": other}, {"subjects": other}, {"subjects": table})
+    names = {maps._known_by(network, dataclasses.replace(arguments, **c)) for c in changes}
+    assert len(names) == len(changes)
+    assert maps._known_by(network, dataclasses.replace(arguments, steps=7)) in names
 
 
 @pytest.mark.slow

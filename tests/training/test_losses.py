@@ -172,6 +172,7 @@ def test_flat_images_give_finite_losses_and_gradients(value):
     assert all(np.isfinite(g).all() for g in gradients)
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences(rng):
     # 96x128 and larger is where a compiler fault in gradients of padded sums once showed.
     shape = (2, 96, 128, 3)

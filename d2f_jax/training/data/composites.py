@@ -192,7 +192,17 @@ def window(
     size: tuple[int, int],
     *others: Float[np.ndarray, "H W _"],
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w channels"]]:
-    """A window of a photograph with most of its subject in linear light, its matte, and others."""
+    """A window of a photograph with most of its subject.
+
+    Args:
+      rng: Decides which, and whether it is mirrored.
+      subject: The photograph and its matte.
+      size: Height and width to bring it to [px].
+      others: Planes of the size that `read` gives, to cut out and resize alike.
+
+    Returns:
+      The window in linear light, its matte, and the channels of the others in their order.
+    """
     pixels = _cut(rng, *read(subject), size, *others).astype(np.float32)
     return pixels[..., :3], np.clip(pixels[..., 3], 0, 1), pixels[..., 4:]
 

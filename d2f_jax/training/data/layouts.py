@@ -42,6 +42,11 @@ class Layout(NamedTuple):
     horizon: float | None
     things: tuple[Thing, ...]
 
+    @property
+    def has_subject(self) -> bool:
+        """Whether the photograph's subject is one of the things."""
+        return any(not thing.polygon for thing in self.things)
+
     def ground(self, row: float) -> float:
         """Disparity of the ground at a row [percent from the top]; 0 where there is none."""
         if self.horizon is None:
@@ -51,14 +56,15 @@ class Layout(NamedTuple):
     def disparity(
         self, size: tuple[int, int], matte: Bool[np.ndarray, "h w"] | None = None
     ) -> Float[np.ndarray, "h w"]:
-        """The disparity of a photograph of this size (height, width).
+        """The disparity of a photograph, `h w` in shares of the ground's at its lowest row.
 
         Args:
-          size: Of the photograph [px].
-          matte: Where its subject is, for layouts that have one.
+          size: Height and width [px].
+          matte: Where its subject is, of this size; for layouts that have one (`has_subject`).
 
         Raises:
-          ValueError: if the subject is one of the things and no matte is given, or one without it.
+          ValueError: if the subject is one of the things and the matte is None, empty, or of
+            another size.
         """
         height, width = size
         rows = 100 * (np.arange(height) + 0.5) / height
@@ -69,11 +75,11 @@ class Layout(NamedTuple):
             if thing.polygon:
                 inside = _filled(thing.polygon, size)
                 along = np.array(thing.polygon)[:, 1 if thing.vertical else 0]
-            elif matte is not None and matte.any():
+            elif matte is not None and matte.shape == size and matte.any():
                 inside = matte
                 along = np.broadcast_to(places, size)[matte]
             else:
-                raise ValueError("the layout has a subject: give its matte, which is not empty")
+                raise ValueError(f"the layout has a subject: give its matte, {size}, not empty")
             low, high = float(along.min()), float(along.max())
             share = np.clip((places - low) / max(high - low, 1e-6), 0, 1)
             plane = thing.ends[0] + share * (thing.ends[1] - thing.ends[0])

@@ -42,7 +42,8 @@ class MapsConfig:
       subjects: Photographs with mattes.
       scenes: Photographs without a near subject, for surfaces.
       drawn: Scenes with their layouts, as pairs.
-      own: Layouts of subjects' own photographs by file name.
+      own: Layouts of subjects' own photographs by file name, each with its subject; of those that
+        are not named only that the background is not in focus is known.
       kinds: Shares of cast scenes, drawn photographs with subjects, drawn photographs alone,
         subjects in their own photographs, composites.
       amount: Radius of the largest blur over that of the last kernel, where a subject is in focus
@@ -146,11 +147,11 @@ def _drawn(rng: np.random.Generator, config: MapsConfig, *, subjects: int) -> tu
 def _own(rng: np.random.Generator, config: MapsConfig) -> dict[str, np.ndarray]:
     subject = config.subjects[rng.integers(len(config.subjects))]
     layout = config.own.get(subject.photo.name)
-    others = [] if layout is None else [_layout_of(subject, layout)[..., None]]
-    color, alpha, others = composites.window(rng, subject, config.size, *others)
+    planes = [] if layout is None else [_layout_of(subject, layout)[..., None]]
+    color, alpha, drawn = composites.window(rng, subject, config.size, *planes)
     inside = alpha > 0.5
     if layout is not None and inside.any():
-        disparity = others[..., 0]
+        disparity = drawn[..., 0]
         defocus = target(disparity, float(np.median(disparity[inside])), config.amount[0])
     else:
         defocus = np.where(inside, 0, -OUT_OF_FOCUS).astype(np.float32)

@@ -22,12 +22,15 @@ def surface(rng: np.random.Generator, size: Size) -> Surface:
 
 
 def outline(rng: np.random.Generator, size: Size) -> Outline:
-    """A random object: a blob, a card, a figure, or something thin (branches, bars, blades)."""
+    """A random object: a blob, a card, a figure, or something thin (branches, bars, blades).
+
+    Some of it is in the picture: its alpha exceeds 0.5 somewhere.
+    """
     kinds = (_blob, _blob, _card, figure, figure, figure, _branches, _bars, _blades)
-    while True:  # branches may grow out of the picture altogether
-        alpha = kinds[rng.integers(len(kinds))](rng, size)
-        if (alpha > 0.5).any():
-            return alpha
+    alpha = kinds[rng.integers(len(kinds))](rng, size)
+    if (alpha > 0.5).any():
+        return alpha
+    return _blob(rng, size)  # in place of branches that grew out of the picture altogether
 
 
 def noise(

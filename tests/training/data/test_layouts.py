@@ -49,7 +49,7 @@ def test_a_subject_has_the_shape_of_its_matte():
     np.testing.assert_array_equal(drawn[~matte], layouts.parse("0", "").disparity((10, 8))[~matte])
     receding = layouts.parse("-", ".2>.8: matte").disparity((10, 8), matte)
     np.testing.assert_allclose(receding[5, 2:6], [0.2, 0.4, 0.6, 0.8], atol=1e-6)
-    for no_matte in (None, np.zeros((10, 8), bool)):
+    for no_matte in (None, np.zeros((10, 8), bool), matte[:-1]):
         with pytest.raises(ValueError, match="give its matte"):
             layouts.parse("0", "@75: matte").disparity((10, 8), no_matte)
 
@@ -59,7 +59,8 @@ def test_the_tables_of_the_project_can_be_drawn():
     matte[20:50, 30:60] = True
     for name in ("weights_layouts.tsv", "weights_people.tsv", "weights_subjects.tsv"):
         for layout in layouts.read_table(DOCS / name).values():
-            drawn = layout.disparity((60, 80), matte)
+            assert layout.has_subject == (name == "weights_subjects.tsv")
+            drawn = layout.disparity((60, 80), matte if layout.has_subject else None)
             assert np.isfinite(drawn).all()
             assert 0 <= drawn.min() < drawn.max() <= 1.2
 
