@@ -98,8 +98,7 @@ def apply(
         the layers by depth (Sec. 4.5).
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
         in which pixels outside of all layers turn black (errata g); of one decoder, as the mean
-        of several is in [0, 1] anyway. A map that is not cut is given no outlines and
-        no ground either.
+        of several is in [0, 1] anyway. A map that is not cut gets no outlines and no ground.
       always_sharp: Whether the network's map is lowered where it finds nothing in focus, so that
         what it blurs least is sharp (`defocus.least_blurred`); never where `clip` is False.
       layer_batch: Layers rendered at a time, see `render.layered_render`.

@@ -13,7 +13,7 @@ def test_everything_is_told(capsys, monkeypatch, tmp_path):
     assert lines["d2f_jax"] == d2f_jax.__version__
     assert lines["jax"] == jax.__version__
     assert "cpu" in lines["devices"]
-    assert lines["weights"].startswith("d2f-lite, 15.7 MB, checksum right")
+    assert lines["weights"].startswith("d2f-lite, 14.0 MB, checksum right")
     assert lines["compiled"] == f"1 files, 3 MB in {tmp_path}"
     assert set(extras.EXTRAS) <= set(lines)
 

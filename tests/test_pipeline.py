@@ -280,6 +280,7 @@ def test_outlines_are_made_of_a_second_look_and_can_be_left_out(lite):
     assert float(jnp.abs(d2f.defocus(image) - plain.defocus(image)).max()) > 0.01
 
 
+@pytest.mark.slow
 def test_sizes_and_shapes_share_what_is_compiled(lite):
     d2f, _ = lite
     for height, width in ((150, 200), (200, 150), (250, 240)):

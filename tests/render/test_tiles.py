@@ -20,6 +20,7 @@ def scene(height=150, width=210):
     return image.astype(np.float32), (0.2 + 0.3 * y / height + 0.4 * square).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"cat_eye": 0.8}, {"encoding": "linear"}, {"aperture": kernels.Polygon(blades=6)}],
@@ -34,6 +35,7 @@ def test_tiles_of_pictures_in_numpy_are_those_of_others(options):
     np.testing.assert_allclose(on_host, of_jax, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tiles_of_pictures_in_numpy_take_batches_and_integers():
     image, disparity = scene()
     options = {"blur": 40.0, "tile": 96, "max_radius": 20.0}
@@ -76,6 +78,7 @@ def test_a_stopped_picture_leaves_its_tiles():
     assert len(begun) < 100
 
 
+@pytest.mark.slow
 def test_focus_has_gradients_in_tiles_and_values_under_jit():
     image, disparity = scene(100, 130)
     options = {"blur": 40.0, "tile": 96, "max_radius": 20.0}

@@ -38,6 +38,7 @@ def test_a_configuration_survives_json():
     assert config.model_from_json(content) == changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGE1)
 def test_every_preset_takes_steps_in_shape(name):
     """Traces a step of each preset without running it, which no CPU would do for `paper`."""
