@@ -86,6 +86,7 @@ def test_one_layer_equals_ours(size):
         np.testing.assert_allclose(ours, expected, atol=TWIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [20, None])
 @pytest.mark.parametrize("radii", [(-6.3, 7.2), (3.1, 5.4), (0.0, 0.0)])
 @pytest.mark.parametrize("name", ["scatter", "multiplane"])

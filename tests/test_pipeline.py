@@ -148,6 +148,7 @@ def test_something_is_always_sharp(tiny):
     assert float(lifted(image, disparity=ramp()).moved) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_a_map_with_something_in_focus_stays_as_it_is(tiny):
     low = with_head(tiny, 1.0, -5.0)

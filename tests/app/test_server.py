@@ -81,6 +81,7 @@ def test_a_failure_of_the_command_is_told(visitor):
     assert "outside" in report["message"]
 
 
+@pytest.mark.slow
 def test_visitors_do_not_meet(visitor, address):
     other = Visitor(address)
     visitor.open("mine.jpg")

@@ -5,6 +5,7 @@ from d2f_jax.render import inpaint
 from tests.tolerances import EXACT
 
 
+@pytest.mark.slow
 def test_known_pixels_stay_and_holes_take_their_surroundings():
     plane = np.linspace(0, 1, 40, dtype=np.float32)[None, None] * np.ones((1, 33, 1), np.float32)
     weight = np.ones((33, 40), np.float32)

@@ -92,6 +92,7 @@ def test_focus_has_gradients_in_tiles_and_values_under_jit():
     np.testing.assert_allclose(jax.jit(lambda x: x + mean(0.4))(1.0), 1 + mean(0.4), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_tiles_are_as_precise_as_their_caller():
     image, disparity = (array.astype(np.float64) for array in scene(100, 130))
     options = {"focus": 0.4, "blur": 40.0, "tile": 96}

@@ -69,6 +69,7 @@ def test_the_drawn_background_of_a_subject_is_known(config):
     assert 6 < known < 12
 
 
+@pytest.mark.slow
 def test_composites_among_other_kinds_have_every_blur(config, monkeypatch):
     made = composites.make_sample
     radii = []
