@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from d2f_jax.render import inpaint
 from tests.tolerances import EXACT
