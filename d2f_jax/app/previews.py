@@ -21,10 +21,15 @@ All photographs share the code that is compiled for these two.
 """
 
 
+def held_by(height: int, width: int) -> tuple[int, int]:
+    """The canvas for a picture of these sides."""
+    return CANVASES[int(height > width)]
+
+
 def canvas(photo: Photo) -> tuple[int, int] | None:
     """The canvas that holds a small photograph; None if it is much smaller, or too long for it."""
     height, width = photo.image.shape[:2]
-    held = CANVASES[int(height > width)]
+    held = held_by(height, width)
     is_held = height <= held[0] and width <= held[1]
     return held if is_held and 4 * height * width > math.prod(held) else None
 
@@ -32,7 +37,7 @@ def canvas(photo: Photo) -> tuple[int, int] | None:
 def reduced(photo: Photo) -> Photo:
     """The photograph at the size of a preview; sides stay above the smallest allowed."""
     height, width = photo.image.shape[:2]
-    held = CANVASES[int(height > width)]
+    held = held_by(height, width)
     scale = min(held[0] / height, held[1] / width)
     scale = max(scale, develop.MIN_SIDE / min(height, width))
     if scale >= 1:

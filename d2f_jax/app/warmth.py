@@ -19,11 +19,10 @@ _SQUARE = (min(previews.CANVASES[0]), min(previews.CANVASES[0]))
 """A preview that the network sees on its third canvas, the square one (`imagination`)."""
 
 
-def compile_networks(
-    focus: float | None, canvas: tuple[int, int], size: tuple[int, int] | None = None
-) -> None:
-    """Renders an empty picture as previews without a map are; of this size, or as the canvas."""
-    pipeline.load()(np.zeros((*(size or canvas), 3), np.float32), focus=focus, canvas=canvas)
+def compile_networks(focus: float | None, size: tuple[int, int]) -> None:
+    """Renders an empty picture of this size as previews without a map are rendered."""
+    image = np.zeros((*size, 3), np.float32)
+    pipeline.load()(image, focus=focus, canvas=previews.held_by(*size))
 
 
 def compile_lens(rule: HighlightRule | None, radius: float, canvas: tuple[int, int]) -> None:
@@ -46,7 +45,7 @@ PARTS: tuple[Callable[[], None], ...] = (
         for focus in (None, 0.5)
         for canvas in previews.CANVASES
     ),
-    functools.partial(compile_networks, None, previews.CANVASES[0], _SQUARE),
+    functools.partial(compile_networks, None, _SQUARE),
     *(
         functools.partial(compile_lens, rule, radius, canvas)
         for rule in (None, highlights.ContrastRule())

@@ -146,9 +146,8 @@ def receding(defocus: Float[Array | np.ndarray, "*b h w"], *, theta: float, shar
     count = xp.cumsum(sharp, -1)
     # Of a row so much as still belongs to what is above the foot: it moves without jumps.
     above = (_FOOT * count[..., -1:] - (count - sharp)) / xp.maximum(sharp, 1e-6)
+    foot = xp.clip(above, 0, 1).mean(-1)[..., None]
     height = defocus.shape[-2]
-    foot = xp.where(sharp > 0, xp.clip(above, 0, 1), count < _FOOT * count[..., -1:]).mean(-1)
-    foot = foot.astype(defocus.dtype)[..., None]
     rows = (xp.arange(height, dtype=defocus.dtype) + 0.5) / height
     rows = xp.broadcast_to(rows, sharp.shape)
     behind = (foot - rows) / xp.maximum(foot, _LEAST_FOOT)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from d2f_jax import extras
+from d2f_jax.models import resize
 from d2f_jax.photo import disparity
 from d2f_jax.photo.settings import Convention
 
@@ -84,7 +85,7 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
 
     def disparity_of(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "p q"]:
         size = config.size or fixed or _open_size(image.shape[:2], config)
-        planes = (_resized(np.asarray(image, np.float32), size) - mean) / std
+        planes = (resize.antialiased(np.asarray(image, np.float32), size, size) - mean) / std
         planes = np.moveaxis(planes, -1, 0)[None].astype(np.float32)
         try:
             result = session.run(None, {inputs[0].name: planes})[0]
@@ -96,7 +97,7 @@ def load_onnx(path: str | os.PathLike[str], config: DepthConfig | None = None) -
         made = disparity.to_disparity(result, config.convention).disparity
         scale = min(1.0, max(made.shape) / max(image.shape[:2]))
         rows, columns = (max(1, round(scale * side)) for side in image.shape[:2])
-        return _resized(made[..., None], (rows, columns))[..., 0]
+        return resize.antialiased(made[..., None], (rows, columns), (rows, columns))[..., 0]
 
     return disparity_of
 
@@ -110,20 +111,3 @@ def _open_size(shape: tuple[int, int], config: DepthConfig) -> tuple[int, int]:
     scale = config.short_side / min(shape)
     height, width = (max(1, round(n * scale / config.multiple)) * config.multiple for n in shape)
     return height, width
-
-
-def _resized(image: Float[np.ndarray, "h w c"], size: tuple[int, int]) -> np.ndarray:
-    """Resizes with a triangle filter, as wide as the step where the picture shrinks."""
-    for axis, target in enumerate(size):
-        image = np.moveaxis(
-            np.tensordot(_weights(image.shape[axis], target), image, axes=(1, axis)), 0, axis
-        )
-    return image
-
-
-def _weights(source: int, target: int) -> Float[np.ndarray, "target source"]:
-    step = source / target
-    centre = (np.arange(target) + 0.5) * step - 0.5
-    distance = np.abs(np.arange(source)[None, :] - centre[:, None]) / max(step, 1.0)
-    weight = np.maximum(0.0, 1 - distance) + 1e-9 * (distance == distance.min(1, keepdims=True))
-    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -226,8 +226,9 @@ def through_d2f(
         disparity = fitted(disparity, (height, width))
         options |= {"disparity": disparity, "focus": focused_value(disparity, focus)}
     else:
-        if isinstance(focus, focus_names.Point) and seen is None:
-            seen = defocus(d2f, photo)
+        if isinstance(focus, focus_names.Point):
+            focus = focus_names.inside(focus, (height, width))  # before the network runs
+            seen = defocus(d2f, photo) if seen is None else seen
         options["focus"] = imagined_focus(focus, (height, width), lambda: seen)
 
     if disparity is None and seen is not None:

@@ -140,6 +140,8 @@ def test_a_focus_means_the_same_on_the_networks_map_with_and_without_a_range(her
             assert "needs a disparity map" in capsys.readouterr().err
         assert cli.main(["bokeh", "a.png", "--focus", "7", *options]) == 2
         assert "a focus of 7: the network's map" in capsys.readouterr().err
+        assert cli.main(["bokeh", "a.png", "--focus", "500,3", *options]) == 2
+        assert "500,3" in capsys.readouterr().err
         assert len(d2f.calls) == looks  # it is refused before the network runs
 
 
