@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float
-from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from d2f_jax.photo import depth_io, image_io, map_sources
 from d2f_jax.photo.settings import MapSettings
@@ -128,9 +128,7 @@ def outline_error(
     Near is up to 3 % of the long side; half of that would be wrong by chance.
     """
     reach = 2 * round(0.03 * max(matte.shape)) + 1
-    picture = Image.fromarray(matte).convert("L")
-    grown = np.asarray(picture.filter(ImageFilter.MaxFilter(reach))) > 0
-    shrunk = np.asarray(picture.filter(ImageFilter.MinFilter(reach))) > 0
+    grown, shrunk = ndimage.maximum_filter(matte, reach), ndimage.minimum_filter(matte, reach)
     wrong = (defocus < theta / 2) != matte
     return float(wrong[grown & ~shrunk].mean())
 

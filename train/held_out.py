@@ -29,7 +29,8 @@ import numpy as np
 import tyro
 from jax import Array
 from jaxtyping import Bool, Float
-from PIL import Image, ImageFilter
+from PIL import Image
+from scipy import ndimage
 
 from d2f_jax import files, pipeline
 from d2f_jax.models import imagination, resize
@@ -121,8 +122,7 @@ def judge_subject(
     matte = synthetic.resized(photos.read(subject.matte)[..., :1], size)[..., 0] > 0.5
     defocus = np.asarray(resize.bilinear(out.defocus[..., None], size)[..., 0])
     reach = 2 * round(0.01 * max(size)) + 1
-    eroded = Image.fromarray(matte).convert("L").filter(ImageFilter.MinFilter(reach))
-    inside = np.asarray(eroded) > 0
+    inside = ndimage.minimum_filter(matte, reach)
     change = np.abs(np.asarray(out.bokeh) - image).mean(-1)
     return {
         "auc": separation(defocus, matte),
