@@ -267,6 +267,21 @@ def test_pictures_on_canvases_are_as_compiled_for_their_size(lite, options):
         np.testing.assert_allclose(d2f.glance(image), d2f.glance(jnp.asarray(image)), atol=1e-5)
 
 
+def test_what_the_network_has_nearly_in_focus_stays_as_it_was(lite):
+    """A map that is given is taken at its word instead."""
+    d2f, _ = lite
+    image, size = picture(128, 192), (128, 192)
+    assert 0 < d2f.config.sharp < d2f.config.theta / 2
+    for options, sharp in (({}, d2f.config.sharp), ({"disparity": ramp(), "focus": 0.5}, 0.0)):
+        out = d2f(image, **options)
+        shown = resize.bilinear(out.defocus[..., None], size)[..., 0]
+        mask = fusion.naive_mask(shown, d2f.config.theta, sharp=sharp)
+        np.testing.assert_allclose(out.fusion_mask, mask, atol=1e-5)
+        nearly = (shown > 0) & (shown < d2f.config.sharp)
+        assert nearly.any()
+        assert bool((out.fusion_mask[nearly] == 1).all()) == (sharp > 0)
+
+
 def test_outlines_are_made_of_a_second_look_and_can_be_left_out(lite):
     d2f, _ = lite
     without = dataclasses.replace(d2f.config, outline_side=None, ground=0.0)

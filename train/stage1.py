@@ -119,7 +119,9 @@ def make_stage(config: TrainConfig, *, start: Mapping[str, Any] | None = None) -
             raw = raw - moved[..., None, None]
         rendered, shown = blur(params["radiance"], small, raw)
         scene = image, rendered, shown
-        bokeh, mask = fusion.blend(model.fusion_net, None, *scene, theta=model.theta)
+        bokeh, mask = fusion.blend(
+            model.fusion_net, None, *scene, theta=model.theta, sharp=model.sharp
+        )
         weight = weigh(model, params["radiance"], small)
         return pipeline.D2FOutput(bokeh, rendered, shown, weight, mask, moved)
 

@@ -46,6 +46,8 @@ class D2FConfig:
       highlight: Channel value from which a pixel is a highlight (Alg. 1 line 4).
       theta: Defocus below which a pixel counts as in focus where there is no fusion network, and
         whose half is the edge that outlines move; above 0.
+      sharp: Defocus of the network's own map up to which it then counts as in focus altogether;
+        below theta.
       defocus_side: Long side at which the defocus network sees every picture [px]; None: working
         size, as released.
       outline_side: Long side at which `outline_net` sees the picture once more, for the outlines of
@@ -64,6 +66,7 @@ class D2FConfig:
     beta: float = 5.0
     highlight: float = 0.99
     theta: float = 0.25
+    sharp: float = 0.0
     defocus_side: int | None = None
     outline_side: int | None = None
     ground: float = 0.0
@@ -93,6 +96,7 @@ ARCHITECTURES: dict[str, D2FConfig] = {
         defocus_side=256,  # as in training
         outline_side=384,  # at 512 twice as slow, at 320 a tenth more is wrong along outlines
         theta=0.4,
+        sharp=0.1,
         ground=0.15,
     ),
     # For trying out training on a CPU: pictures of 128 pixels, blur of up to 16.

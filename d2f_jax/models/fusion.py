@@ -74,13 +74,21 @@ def binary_mask(defocus: Float[Array, "*b h w"], theta: float = 1 / 8) -> Float[
     return (defocus < threshold).astype(jnp.float32)
 
 
-def naive_mask(defocus: Float[Array, "*b h w"], theta: float = 0.25) -> Float[Array, "*b h w"]:
+def naive_mask(
+    defocus: Float[Array, "*b h w"], theta: float = 0.25, *, sharp: float = 0.0
+) -> Float[Array, "*b h w"]:
     """Soft mask straight from the defocus map, for blending without a network (BRDE, Table 8).
 
     The paper names the method without a formula; this is our reading: 1 in focus, falling linearly
     to 0 where the defocus reaches theta.
+
+    Args:
+      defocus: Defocus map.
+      theta: Defocus from which nothing is in focus.
+      sharp: Defocus up to which all is, below theta: a depth of field, in which a map that is
+        nearly 0 leaves the picture as it was.
     """
-    return jnp.clip(1 - defocus / theta, 0, 1)
+    return jnp.clip((theta - defocus) / (theta - sharp), 0, 1)
 
 
 def fuse(
@@ -105,6 +113,7 @@ def blend(
     defocus: Float[Array, "*b u v"],
     *,
     theta: float = 0.25,
+    sharp: float = 0.0,
     strip: int | None = None,
     extents: tuple[Extent, Extent] | None = None,
     clamp: Callable[[Array], Array] = _clamped,
@@ -118,6 +127,7 @@ def blend(
       rendered: Rendered bokeh at any size; resized bilinearly.
       defocus: Defocus map at any size; resized bilinearly.
       theta: Of `naive_mask`.
+      sharp: Of `naive_mask`.
       strip: Rows to run at a time, which bounds the memory; None takes all. The result is the same.
       extents: Where the picture ends in `rendered` and `defocus`, and where in `image`, if rows and
         columns follow; may be traced. None: it fills them.
@@ -130,7 +140,7 @@ def blend(
     def run(parts: list[Array], row: Array) -> tuple[Array, Array]:
         resized = resize.bilinear(defocus[..., None], size, row=row, extents=extents)[..., 0]
         if variables is None:
-            mask = naive_mask(resized, theta)
+            mask = naive_mask(resized, theta, sharp=sharp)
         else:
             rows, columns = (row >= 0) & (row < height), jnp.arange(size[1]) < width
             inside = rows[:, None, None] & columns[None, :, None]

@@ -51,6 +51,12 @@ def test_threshold_follows_a_picture_without_focus():
     np.testing.assert_array_equal(fusion.binary_mask(jnp.full((2, 2), 0.1)), 1)
 
 
+def test_naive_mask_is_one_up_to_its_sharp_end():
+    values = jnp.array([[0.0, 0.1, 0.2, 0.3, 0.4, 1.0]])
+    mask = fusion.naive_mask(values, 0.4, sharp=0.1)
+    np.testing.assert_allclose(mask, [[1, 1, 2 / 3, 1 / 3, 0, 0]], atol=1e-6)
+
+
 def test_naive_mask_falls_to_the_threshold():
     np.testing.assert_allclose(
         fusion.naive_mask(jnp.array([[0.0, 0.125, 0.25, 1.0]])), [[1, 0.5, 0, 0]], atol=EXACT
