@@ -92,15 +92,15 @@ def apply(
       kernels: Bank for the layers (`kernels.kernel_bank(config.sizes, blur=...)`).
       disparity: Inverse depth on any affine scale and at any size, greater = nearer; it takes the
         place of the network's map through Eq. 1.
-      seen: What `hallucinate` made of this picture before; the network does not run.
+      seen: What `hallucinate` made of this picture before: the network does not run again.
       focus: Where the focus lies: a value of the disparity map when there is one (None: its
         nearest), else a value of the network's defocus map (None: 0, as trained). Moving it orders
         the layers by depth (Sec. 4.5).
       clip: Whether to cut the network's map to [0, 1]; False gives the released code's behaviour,
         in which pixels outside of all layers turn black (errata g); of one decoder, as the mean
         of several is in [0, 1] anyway. A map that is not cut gets no outlines and no ground.
-      always_sharp: Whether the network's map is lowered so that what it blurs least is sharp
-        (`defocus.least_blurred`); never where `clip` is False.
+      always_sharp: Whether the network's map is lowered where it finds nothing in focus, so that
+        what it blurs least is sharp (`defocus.least_blurred`); never where `clip` is False.
       layer_batch: Layers rendered at a time, see `render.layered_render`.
       strip: Full-size rows that the last, largest layers of the networks run at a time, which
         bounds their memory; None takes all. The result is the same.
@@ -194,7 +194,7 @@ def _developed(
         rendered,
         defocus,
         theta=config.theta,
-        sharp=config.sharp if disparity is None else 0.0,  # maps that are given are exact
+        sharp=config.sharp if disparity is None else 0.0,  # a given map is taken at its word
         strip=strip,
         extents=extents,
     )

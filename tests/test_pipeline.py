@@ -277,9 +277,14 @@ def test_what_the_network_has_nearly_in_focus_stays_as_it_was(lite):
         shown = resize.bilinear(out.defocus[..., None], size)[..., 0]
         mask = fusion.naive_mask(shown, d2f.config.theta, sharp=sharp)
         np.testing.assert_allclose(out.fusion_mask, mask, atol=1e-5)
-        nearly = (shown > 0) & (shown < d2f.config.sharp)
-        assert nearly.any()
-        assert bool((out.fusion_mask[nearly] == 1).all()) == (sharp > 0)
+        assert bool(((shown > 0.01) & (shown < d2f.config.sharp)).any())
+
+
+def test_what_is_sharp_ends_before_what_is_not_begins():
+    config = architectures.named("d2f-lite")
+    for options in ({"sharp": 0.4}, {"sharp": -0.1}, {"theta": 0.05}):
+        with pytest.raises(ValueError, match="sharp is from 0 to below theta, got"):
+            dataclasses.replace(config, **options)
 
 
 def test_outlines_are_made_of_a_second_look_and_can_be_left_out(lite):

@@ -116,7 +116,7 @@ def people(
 def blurred_share(
     defocus: Float[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"], theta: float
 ) -> float:
-    """Share of a part of the picture that more than half comes from the bokeh (`naive_mask`)."""
+    """Share of a part of the picture whose defocus is beyond theta / 2, the edge of outlines."""
     return float((defocus[inside] > theta / 2).mean())
 
 

@@ -44,10 +44,10 @@ class D2FConfig:
       alpha: Largest weight of a highlight (Eq. 4).
       beta: Spread of a highlight's channels (Eq. 4).
       highlight: Channel value from which a pixel is a highlight (Alg. 1 line 4).
-      theta: Defocus below which a pixel counts as in focus where there is no fusion network, and
-        whose half is the edge that outlines move; above 0.
-      sharp: Defocus of the network's own map up to which it then counts as in focus altogether;
-        below theta.
+      theta: Defocus from which a pixel is all bokeh where there is no fusion network, and whose
+        half is the edge that outlines move; above 0.
+      sharp: Defocus up to which a pixel is all photograph there, if the map is the network's own;
+        from 0 to below theta.
       defocus_side: Long side at which the defocus network sees every picture [px]; None: working
         size, as released.
       outline_side: Long side at which `outline_net` sees the picture once more, for the outlines of
@@ -70,6 +70,12 @@ class D2FConfig:
     defocus_side: int | None = None
     outline_side: int | None = None
     ground: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sharp < self.theta:
+            raise ValueError(
+                f"sharp is from 0 to below theta, got {self.sharp:g} and theta {self.theta:g}"
+            )
 
     @property
     def outline_net(self) -> hallucination.DefocusNet:

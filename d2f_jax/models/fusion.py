@@ -79,14 +79,14 @@ def naive_mask(
 ) -> Float[Array, "*b h w"]:
     """Soft mask straight from the defocus map, for blending without a network (BRDE, Table 8).
 
-    The paper names the method without a formula; this is our reading: 1 in focus, falling linearly
-    to 0 where the defocus reaches theta.
+    The paper names the method without a formula; this is our reading: 1 up to `sharp`, falling
+    linearly to 0 where the defocus reaches theta.
 
     Args:
       defocus: Defocus map.
       theta: Defocus from which nothing is in focus.
-      sharp: Defocus up to which all is, below theta: a depth of field, in which a map that is
-        nearly 0 leaves the picture as it was.
+      sharp: Defocus up to which all is, below theta: a depth of field for maps that are seldom
+        exactly 0. BRDE has none.
     """
     return jnp.clip((theta - defocus) / (theta - sharp), 0, 1)
 
